@@ -1,0 +1,90 @@
+"""Listen on a socket: Hypercorn around one ASGI application, inside the caller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from .errors import MissingExtraError
+
+_log = logging.getLogger("pais_sdk.hypercorn")
+_log.setLevel(logging.WARNING)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Bind and listen at once, so that the address is final and a client can connect before the app has started.
+
+    Args:
+        host: A name or address of this machine.
+        port: 0 for one that the system picks.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL of a listening socket, without a slash at its end."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # every interface: name the one that is always there
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve_socket(
+    app: Any,
+    listener: socket.socket,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[object]],
+    grace_s: float = 3.0,
+    access_log: bool = False,
+) -> None:
+    """Serve until `shutdown_trigger` returns; takes the socket over and closes it.
+
+    Args:
+        app: An ASGI application; its lifespan is run.
+        listener: A socket from `open_socket`.
+        shutdown_trigger: Awaited; when it returns, the listener closes and open connections get `grace_s` seconds.
+        grace_s: Seconds that open connections have after the trigger.
+        access_log: Whether each request is logged (logger `pais_sdk.access`).
+    """
+    try:
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
+    except ImportError as error:
+        listener.close()
+        raise MissingExtraError("serving over HTTP", extra="server") from error
+
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = grace_s
+    config.errorlog = _log
+    config.include_server_header = False
+    if access_log:
+        config.accesslog = logging.getLogger("pais_sdk.access")
+    await serve(app, config, shutdown_trigger=shutdown_trigger)
+
+
+@asynccontextmanager
+async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 3.0) -> AsyncIterator[str]:
+    """Serve an ASGI application in this event loop while the block runs; gives its base URL."""
+    listener = open_socket(host, port)
+    url = url_of(listener)
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve_socket(app, listener, shutdown_trigger=stop.wait, grace_s=grace_s))
+    try:
+        yield url
+    finally:
+        stop.set()
+        await task

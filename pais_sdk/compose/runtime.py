@@ -1,0 +1,122 @@
+"""A runtime from an agent and the environment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, cast
+
+from pydantic_ai import Agent
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.models import Model
+from pydantic_ai.toolsets import AbstractToolset
+
+from ..errors import ConfigurationError
+from ..memory import LocalMemory, Memory, NullMemory, OnBusy
+from ..models import resolve_model
+from ..runtime import AgentRuntime
+from ..settings import Settings, ignored_variables
+
+_log = logging.getLogger("pais_sdk.compose")
+
+
+class RuntimeOptions(TypedDict, total=False):
+    """Arguments of AgentRuntime; each one that is given wins over the environment."""
+
+    name: str
+    description: str
+    toolsets: Sequence[AbstractToolset[Any]]
+    capabilities: Sequence[AbstractCapability[Any]]
+    instructions: str
+    deps: Any
+    max_steps: int
+    history_limit: int
+    timeout_s: float
+    tool_timeout_s: float
+    max_active_runs: int
+    max_queued_runs: int
+    on_busy: OnBusy
+    busy_wait_s: float
+    on_disconnect: Literal["cancel", "finish"]
+    efforts: Mapping[str, Any]
+
+
+def create_runtime(
+    agent: AbstractAgent[Any, Any] | AgentRuntime[Any],
+    *,
+    settings: Settings,
+    memory: Memory | None = None,
+    model: Model | str | None = None,
+    options: RuntimeOptions | None = None,
+) -> AgentRuntime[Any]:
+    """Return the runtime of an agent as the environment and the arguments want it; a runtime is taken as it is.
+
+    Raises:
+        ConfigurationError: It cannot work like this; the text says what to change.
+    """
+    options = options or {}
+    if isinstance(agent, AgentRuntime):
+        _check_taken_as_it_is(settings, memory, model, options)
+        return cast("AgentRuntime[Any]", agent)
+    chosen = resolve_model(settings, given=model)
+    if chosen is None and agent.model is None:
+        raise ConfigurationError(
+            "the agent has no model; set MODEL_API_URL and MODEL_NAME, or DEBUG_MOCK_RESPONSES to try it without one"
+        )
+    for variable, feature in ignored_variables().items():
+        _log.warning("%s is set, but %s is not in this version: it is ignored", variable, feature)
+    arguments: dict[str, Any] = {
+        "name": settings.agent_name,
+        "description": settings.agent_description,
+        "instructions": settings.agent_instructions,
+        "max_steps": settings.max_steps,
+        "history_limit": settings.memory_context_limit,
+        "timeout_s": settings.run_timeout_s,
+        "tool_timeout_s": settings.tool_timeout_s,
+        "max_active_runs": settings.max_active_runs,
+        "on_busy": settings.on_busy,
+        "busy_wait_s": settings.busy_wait_s,
+        "on_disconnect": settings.on_disconnect,
+    }
+    memory = create_memory(settings) if memory is None else memory
+    arguments.update(options)
+    return AgentRuntime(agent, memory=memory, model=chosen, **arguments)
+
+
+def create_memory(settings: Settings) -> Memory:
+    """Return the memory that the environment asks for, not opened yet."""
+    if settings.memory_type == "null" or not settings.memory_enabled:
+        return NullMemory()
+    return LocalMemory(
+        max_sessions=settings.memory_max_sessions,
+        max_session_messages=settings.memory_max_session_events,
+        ttl_s=settings.memory_ttl_s or None,
+        stateless_ttl_s=settings.memory_stateless_ttl_s or None,
+    )
+
+
+def create_agent(settings: Settings) -> Agent[None, str]:
+    """Return an agent that is nothing but AGENT_NAME and AGENT_INSTRUCTIONS, for a model of the environment."""
+    if settings.debug_mock_responses is None and settings.model_api_url is None:
+        raise ConfigurationError(
+            "there is nothing to serve: name a target (file.py, file.py:attribute or module:attribute), put an agent "
+            "into server.py or agent.py here, or set MODEL_API_URL and MODEL_NAME to build one from the environment"
+        )
+    instructions = None if settings.agent_instructions else "You are a helpful assistant."
+    return Agent(name=settings.agent_name, instructions=instructions)
+
+
+def _check_taken_as_it_is(
+    settings: Settings, memory: Memory | None, model: Model | str | None, options: RuntimeOptions
+) -> None:
+    given = [name for name, value in (("memory", memory), ("model", model)) if value is not None] + list(options)
+    if given:
+        raise ConfigurationError(
+            f"{', '.join(given)} cannot be given beside a runtime, which is served as it is; give them to AgentRuntime"
+        )
+    prefixes = ("model_api", "model_name", "memory_", "debug_mock")
+    ignored = sorted(name for name in settings.model_fields_set if name.startswith(prefixes))
+    if ignored:
+        names = ", ".join(name.upper() for name in ignored)
+        _log.warning("a runtime is served as it is: %s of the environment have no effect on it", names)

@@ -1,0 +1,20 @@
+"""Where sessions live. Each memory works alone in a notebook as well as behind a runtime."""
+
+from .base import Memory, MemorySession, OnBusy, SessionLog, SessionPage
+from .events import MemoryEvent
+from .local import LocalMemory
+from .null import NullMemory
+from .session_id import check_session_id, new_session_id
+
+__all__ = [
+    "LocalMemory",
+    "Memory",
+    "MemoryEvent",
+    "MemorySession",
+    "NullMemory",
+    "OnBusy",
+    "SessionLog",
+    "SessionPage",
+    "check_session_id",
+    "new_session_id",
+]

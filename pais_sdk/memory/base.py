@@ -1,0 +1,300 @@
+"""Memory: Pydantic AI's conversation store plus what a server needs of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+from pydantic_ai.conversation_store import ConversationEntry, ConversationStore
+from pydantic_ai.messages import ModelMessage
+from pydantic_ai.usage import RunUsage
+
+from ..errors import InvalidRequestError
+from .events import MemoryEvent, events_of
+from .session_id import check_session_id, new_session_id
+
+if TYPE_CHECKING:
+    from .scoped import ScopedMemory
+
+OnBusy: TypeAlias = Literal["queue", "reject", "interrupt"]
+"""What a second run in a session does: wait for the first, be refused, or stop the first and take its place."""
+
+STATELESS_TTL_S = 86_400.0
+
+
+class SessionPage(list[str]):
+    """Session ids, the most recently used first.
+
+    Attributes:
+        next: Pass it as `cursor` for the following page; None after the last.
+    """
+
+    next: str | None = None
+
+
+@dataclass(frozen=True)
+class SessionLog:
+    """The newest part of what is stored for a session."""
+
+    entries: Sequence[ConversationEntry]
+    """Stored messages, oldest first."""
+
+    annotations: Sequence[MemoryEvent]
+    """Events that were added beside the messages: those since the first of `entries`, oldest first."""
+
+    complete: bool
+    """Whether nothing older is stored."""
+
+
+class MemorySession:
+    """A session that is held for one run, and the part of its history that the run sees."""
+
+    def __init__(self, session_id: str, history: list[ModelMessage], *, exists: bool) -> None:
+        self.session_id = session_id
+        self.history = history
+        """The newest messages, oldest first; whole runs only. The list and its messages are the caller's."""
+        self.exists = exists
+        """Whether the session was stored before."""
+        self.on_interrupt: Callable[[], None] | None = None
+        """Called, on any thread, when another run with `on_busy="interrupt"` wants the session."""
+
+    async def append(
+        self,
+        messages: Sequence[ModelMessage],
+        annotations: Sequence[MemoryEvent] = (),
+        *,
+        usage: RunUsage | None = None,
+        ttl_s: float | None = None,
+    ) -> None:
+        """Store everything in one atomic write after whatever is the newest message now, and give the session free.
+
+        Args:
+            messages: In order.
+            annotations: Events that belong to these messages but are no messages.
+            usage: Added to the session's own.
+            ttl_s: Seconds after which the session may be forgotten; None for the memory's own rule.
+
+        Raises:
+            MemoryUnavailableError: Nothing of it was stored.
+        """
+        raise NotImplementedError
+
+
+class Memory(ConversationStore):
+    """Where sessions live: their messages, their events, and who may run in them.
+
+    A memory is a Pydantic AI `ConversationStore`, so it also serves `agent.run(conversation=await memory.load(id))`
+    without a runtime. Write a backend by implementing the store's five primitives and the abstract methods here.
+    """
+
+    stateless_ttl_s: float | None = STATELESS_TTL_S
+    """Seconds that sessions of callers who sent no id are kept; None to keep them as others."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect; nothing where there is nothing to connect to."""
+
+    async def close(self) -> None:
+        """Close what `open` opened."""
+
+    async def check(self) -> None:
+        """Return when the memory answers.
+
+        Raises:
+            MemoryUnavailableError: It does not.
+        """
+        await self.read_page(limit=1)
+
+    @abstractmethod
+    def open_session(
+        self, session_id: str, *, limit: int | None = None, wait_s: float = 30, on_busy: OnBusy = "queue"
+    ) -> AbstractAsyncContextManager[MemorySession]:
+        """Hold a session for one run and read the newest part of its history, in one round trip.
+
+        Args:
+            session_id: A valid id; the session need not exist yet.
+            limit: The newest this many messages, extended back to the start of the run that holds the oldest of
+                them; 0 for none, None for all.
+            wait_s: How long to wait for the session where it is held, in seconds.
+            on_busy: What to do where it is held.
+
+        Raises:
+            SessionBusyError: It is held, and stayed so.
+            MemoryUnavailableError: The store did not answer.
+        """
+
+    @abstractmethod
+    async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
+        """Add events beside the messages, atomically; creates the session if needed and never changes its revision."""
+
+    @abstractmethod
+    async def read_page(self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
+        """Return the sessions of one scope, the most recently used first.
+
+        Raises:
+            InvalidRequestError: The cursor is not one that this method gave.
+        """
+
+    @abstractmethod
+    async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None:
+        """Return the newest `limit` messages of a session with their annotations, or None for an unknown session."""
+
+    def scoped(self, scope: str | None) -> Memory:
+        """Return a view in which session ids are those of one scope; None is the unscoped memory itself."""
+        if scope is None:
+            return self
+        from .scoped import ScopedMemory
+
+        view: ScopedMemory = ScopedMemory(self, scope)
+        return view
+
+    async def create_session(self, session_id: str | None = None) -> str:
+        """Create a session, empty until something is stored in it, and return its id; an existing one is left alone."""
+        session_id = new_session_id() if session_id is None else check_session_id(session_id)
+        await self.annotate(session_id, ())
+        return session_id
+
+    def create_event(self, event_type: str, content: Any, metadata: dict[str, Any] | None = None) -> MemoryEvent:
+        """Return a new event, stamped now and not stored yet."""
+        return MemoryEvent(event_type=event_type, content=content, metadata=dict(metadata or {}))
+
+    async def store_event(self, session_id: str, event: MemoryEvent) -> None:
+        """Store an event beside a session's messages; the model never sees it. Creates the session if needed."""
+        await self.annotate(check_session_id(session_id), [event])
+
+    async def add_event(
+        self, session_id: str, event_type: str, content: Any, metadata: dict[str, Any] | None = None
+    ) -> MemoryEvent:
+        """Create an event, store it and return it."""
+        event = self.create_event(event_type, content, metadata)
+        await self.store_event(session_id, event)
+        return event
+
+    async def get_events(
+        self,
+        session_id: str | None = None,
+        *,
+        types: Collection[str] | None = None,
+        limit: int | None = None,
+        before: str | None = None,
+    ) -> list[MemoryEvent]:
+        """Return what happened in a session (None: in all of this scope), oldest first.
+
+        Args:
+            session_id: An unknown session has no events.
+            types: Only events of these types.
+            limit: The newest this many; None for all, 0 for none.
+            before: The id of an event: only what happened before it.
+
+        Source:
+            Event names and shapes are KAOS's memory API.
+        """
+        if limit is not None and limit < 0:
+            raise InvalidRequestError("limit must not be negative", param="limit")
+        if limit == 0:
+            return []
+        if session_id is not None:
+            return await self._session_events(session_id, types=types, limit=limit, before=before)
+        return await self._all_events(types=types, limit=limit, before=before)
+
+    async def _session_events(
+        self, session_id: str, *, types: Collection[str] | None, limit: int | None, before: str | None
+    ) -> list[MemoryEvent]:
+        window = None if limit is None else max(2 * limit, 16)
+        while True:
+            log = await self.read_log(session_id, limit=window)
+            if log is None:
+                return []
+            events, found = _cut(_in_order(log), types, before)
+            if log.complete or window is None or (found and limit is not None and len(events) >= limit):
+                return events if limit is None else events[-limit:]
+            window *= 4
+
+    async def _all_events(
+        self, *, types: Collection[str] | None, limit: int | None, before: str | None
+    ) -> list[MemoryEvent]:
+        events: list[MemoryEvent] = []
+        cursor: str | None = None
+        while True:
+            page = await self.read_page(limit=100, cursor=cursor)
+            for session_id in page:
+                found = await self._session_events(
+                    session_id, types=None, limit=None if limit is None or before else limit, before=None
+                )
+                # Sessions come newest first: once this one ends before the oldest that is wanted, so do all others.
+                if limit is not None and not before and types is None and found and len(events) >= limit:
+                    newest = sorted(events, key=_when)[-limit:]
+                    if found[-1].timestamp < newest[0].timestamp:
+                        return newest
+                events.extend(found)
+            cursor = page.next
+            if cursor is None:
+                ordered, _ = _cut(sorted(events, key=_when), types, before)
+                return ordered if limit is None else ordered[-limit:]
+
+    async def list_sessions(self, *, limit: int = 100, cursor: str | None = None) -> SessionPage:
+        """Return the ids of this scope's sessions, the most recently used first; `.next` is the next page's cursor."""
+        return await self.read_page(limit=limit, cursor=cursor)
+
+    async def delete_session(self, session_id: str, *, wait_s: float = 30) -> bool:
+        """Delete a session and everything stored for it; a run in it is cancelled first.
+
+        Returns:
+            Whether there was such a session.
+
+        Raises:
+            SessionBusyError: A run held it for all of `wait_s`.
+        """
+        check_session_id(session_id)
+        if await self.read_record(session_id) is None:
+            return False
+        async with self.open_session(session_id, limit=0, wait_s=wait_s, on_busy="interrupt"):
+            await self.delete(session_id)
+        return True
+
+    async def build_conversation_context(self, session_id: str, max_events: int = 20) -> str:
+        """Return the newest exchanges of a session as lines `User: ...` and `Agent: ...`, oldest first.
+
+        Args:
+            session_id: An unknown session gives an empty text.
+            max_events: The newest this many user messages and agent responses; nothing else counts.
+        """
+        events = await self.get_events(session_id, types=("user_message", "agent_response"), limit=max_events)
+        names = {"user_message": "User", "agent_response": "Agent"}
+        return "\n".join(f"{names[event.event_type]}: {event.content}" for event in events)
+
+
+def _when(event: MemoryEvent) -> float:
+    return event.timestamp.timestamp()
+
+
+def _in_order(log: SessionLog) -> list[MemoryEvent]:
+    said = [event for entry in log.entries for event in events_of(entry)]
+    return sorted([*said, *log.annotations], key=_when)  # stable: equal times keep the messages' own order
+
+
+def _cut(
+    events: list[MemoryEvent], types: Collection[str] | None, before: str | None
+) -> tuple[list[MemoryEvent], bool]:
+    """Return the events before one, of some types, and whether that one was there."""
+    found = before is None
+    if before is not None:
+        position = next((index for index, event in enumerate(events) if event.event_id == before), None)
+        found = position is not None
+        events = events[:position] if found else []
+    return [event for event in events if types is None or event.event_type in types], found

@@ -1,0 +1,281 @@
+"""LocalMemory: sessions in this process, for cells and tests; bounded, and gone with the process."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from pydantic_ai.conversation_store import ConversationConflict, ConversationEntry, ConversationRecord
+from pydantic_ai.messages import ModelMessage
+from pydantic_ai.usage import RunUsage
+
+from ..errors import ConfigurationError, InvalidRequestError
+from .base import STATELESS_TTL_S, Memory, MemorySession, OnBusy, SessionLog, SessionPage
+from .chain import MessageChains
+from .events import MemoryEvent
+from .locks import SessionLocks
+from .session_id import from_internal, scope_of
+
+
+class _Session:
+    """What is stored for one session beside its messages."""
+
+    __slots__ = ("annotations", "expires_at", "length", "record")
+
+    def __init__(self, record: ConversationRecord) -> None:
+        self.record = record
+        self.annotations: list[MemoryEvent] = []
+        self.length = 0
+        self.expires_at: float | None = None
+
+
+class LocalMemory(Memory):
+    """Keeps sessions in this process. The least recently used ones go first, never one whose run is active.
+
+    Args:
+        max_sessions: How many sessions are kept; None for all.
+        max_session_messages: How many messages of a session are kept, and as many annotations; None for all.
+            What is shared with a fork is never trimmed.
+        ttl_s: Seconds after its last write until a session is forgotten; None for never.
+        stateless_ttl_s: The same for sessions of callers who sent no id.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_sessions: int | None = 1000,
+        max_session_messages: int | None = 500,
+        ttl_s: float | None = None,
+        stateless_ttl_s: float | None = STATELESS_TTL_S,
+    ) -> None:
+        for name, value in (("max_sessions", max_sessions), ("max_session_messages", max_session_messages)):
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name}={value!r} keeps nothing; use 1 or more, None for no limit")
+        self._max_sessions = max_sessions
+        self._max_messages = max_session_messages
+        self._ttl_s = ttl_s
+        self.stateless_ttl_s = stateless_ttl_s
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()  # the least recently written first
+        self._chains = MessageChains()
+        self._locks = SessionLocks()
+        self._next_expiry = float("inf")
+
+    @asynccontextmanager
+    async def open_session(
+        self, session_id: str, *, limit: int | None = None, wait_s: float = 30, on_busy: OnBusy = "queue"
+    ) -> AsyncGenerator[MemorySession]:
+        held = _LocalSession(self, session_id)
+        await self._locks.acquire(session_id, held.interrupt, wait_s=wait_s, on_busy=on_busy)
+        try:
+            held.read(limit)
+            yield held
+        finally:
+            held.release()
+
+    async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
+        session = self._get(session_id)
+        if session is None:
+            record = ConversationRecord(conversation_id=session_id, head_id=None, scope=scope_of(session_id))
+            session = self._put(_Session(record), ttl_s=None)
+        session.annotations.extend(events)
+        if self._max_messages is not None:
+            del session.annotations[: -self._max_messages]
+
+    async def read_page(self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
+        ids = [key for key in reversed(self._sessions) if scope_of(key) == scope and self._get(key) is not None]
+        start = 0
+        if cursor is not None:
+            try:
+                start = [from_internal(key) for key in ids].index(cursor) + 1
+            except ValueError:
+                raise InvalidRequestError(
+                    "the cursor is not one of this list, or its session is gone; begin again without it",
+                    param="cursor",
+                ) from None
+        page = SessionPage(from_internal(key) for key in ids[start : start + limit])
+        page.next = page[-1] if page and start + limit < len(ids) else None
+        return page
+
+    async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None:
+        session = self._get(session_id)
+        if session is None:
+            return None
+        entries = self._chains.read(session.record.head_id, limit)
+        complete = not entries or not self._chains.has(entries[0].parent_id)
+        annotations = session.annotations
+        if not complete:
+            since = entries[0].message.timestamp
+            annotations = [event for event in annotations if since is None or event.timestamp >= since]
+        return SessionLog(entries, list(annotations), complete)
+
+    async def read_record(self, conversation_id: str) -> ConversationRecord | None:
+        session = self._get(conversation_id)
+        return None if session is None else _copy(session.record)
+
+    async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> Sequence[ConversationRecord]:
+        live = (self._get(key) for key in list(self._sessions))
+        records = [entry.record for entry in live if entry and scope in (None, entry.record.scope)]
+        records.sort(key=lambda record: record.updated_at, reverse=True)
+        return [_copy(record) for record in records[:limit]]
+
+    async def write_record(
+        self,
+        record: ConversationRecord,
+        *,
+        new_entries: Sequence[ConversationEntry] = (),
+        expected_revision: str | None,
+    ) -> None:
+        stored = self._get(record.conversation_id)
+        if (stored.record.revision if stored else None) != expected_revision:
+            raise ConversationConflict(record.conversation_id)
+        new_ids = {entry.id for entry in new_entries}
+        if record.head_id is not None and record.head_id not in new_ids and not self._chains.has(record.head_id):
+            raise ConversationConflict(record.conversation_id)
+        self._write(record, new_entries, ttl_s=None)
+
+    async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
+        stored = self._get(conversation_id)
+        if stored is None or stored.record.revision != expected_revision:
+            raise ConversationConflict(conversation_id)
+        self._drop(conversation_id)
+
+    async def read_entry(self, entry_id: str) -> ConversationEntry:
+        return self._chains.entry(entry_id)
+
+    async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
+        return self._chains.read(head_id, limit)
+
+    def _get(self, session_id: str) -> _Session | None:
+        session = self._sessions.get(session_id)
+        if session is not None and session.expires_at is not None and session.expires_at <= time.monotonic():
+            if not self._locks.is_held(session_id):
+                self._drop(session_id)
+            return None
+        return session
+
+    def _append(
+        self,
+        session_id: str,
+        messages: Sequence[ModelMessage],
+        annotations: Sequence[MemoryEvent],
+        usage: RunUsage | None,
+        ttl_s: float | None,
+    ) -> None:
+        session = self._get(session_id)
+        record = (
+            ConversationRecord(conversation_id=session_id, head_id=None, scope=scope_of(session_id))
+            if session is None
+            else session.record
+        )
+        entries: list[ConversationEntry] = []
+        head_id = record.head_id
+        for message in messages:
+            entries.append(ConversationEntry(parent_id=head_id, message=message))
+            head_id = entries[-1].id
+        updated = ConversationRecord(
+            conversation_id=session_id,
+            head_id=head_id,
+            usage=record.usage if usage is None else record.usage + usage,
+            scope=record.scope,
+            branches=record.branches,
+            forked_from=record.forked_from,
+            forked_at=record.forked_at,
+        )
+        stored = self._write(updated, entries, ttl_s=ttl_s)
+        stored.annotations.extend(annotations)
+
+    def _write(
+        self, record: ConversationRecord, entries: Sequence[ConversationEntry], *, ttl_s: float | None
+    ) -> _Session:
+        packed = [(entry, MessageChains.pack(entry)) for entry in entries]  # all that can fail, before anything changes
+        session = self._sessions.get(record.conversation_id)
+        held = () if session is None else _tips(session.record)
+        for entry, data in packed:
+            self._chains.add(entry, data)
+        for tip in _tips(record):
+            self._chains.hold(tip)
+        for tip in held:
+            self._chains.release(tip)
+        if session is None:
+            session = _Session(_copy(record))
+        session.length += len(entries)
+        session.record = _copy(record)
+        self._put(session, ttl_s=ttl_s)
+        if self._max_messages is not None and session.length > self._max_messages + self._max_messages // 8:
+            session.length = self._chains.trim(session.record.head_id, self._max_messages)
+        return session
+
+    def _put(self, session: _Session, *, ttl_s: float | None) -> _Session:
+        key = session.record.conversation_id
+        self._sessions[key] = session
+        self._sessions.move_to_end(key)
+        ttl_s = self._ttl_s if ttl_s is None else ttl_s if self._ttl_s is None else min(ttl_s, self._ttl_s)
+        session.expires_at = None if ttl_s is None else time.monotonic() + ttl_s
+        if session.expires_at is not None:
+            self._next_expiry = min(self._next_expiry, session.expires_at)
+        self._evict()
+        return session
+
+    def _evict(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_expiry:
+            for key in list(self._sessions):
+                self._get(key)
+            times = [entry.expires_at for entry in self._sessions.values() if entry.expires_at is not None]
+            self._next_expiry = max(min(times, default=float("inf")), now + 1)  # at most one sweep a second
+        if self._max_sessions is not None and len(self._sessions) > self._max_sessions:
+            newest = next(reversed(self._sessions))
+            idle = (key for key in self._sessions if key != newest and not self._locks.is_held(key))
+            if (oldest := next(idle, None)) is not None:
+                self._drop(oldest)
+
+    def _drop(self, session_id: str) -> None:
+        session = self._sessions.pop(session_id)
+        for tip in _tips(session.record):
+            self._chains.release(tip)
+
+
+class _LocalSession(MemorySession):
+    def __init__(self, memory: LocalMemory, internal_id: str) -> None:
+        super().__init__(from_internal(internal_id), [], exists=False)
+        self._memory = memory
+        self._internal_id = internal_id
+        self._held = True
+
+    def read(self, limit: int | None) -> None:
+        session = self._memory._get(self._internal_id)  # pyright: ignore[reportPrivateUsage]
+        if session is not None:
+            self.exists = True
+            chains = self._memory._chains  # pyright: ignore[reportPrivateUsage]
+            self.history = chains.window(session.record.head_id, limit)
+
+    async def append(
+        self,
+        messages: Sequence[ModelMessage],
+        annotations: Sequence[MemoryEvent] = (),
+        *,
+        usage: RunUsage | None = None,
+        ttl_s: float | None = None,
+    ) -> None:
+        self._memory._append(self._internal_id, messages, annotations, usage, ttl_s)  # pyright: ignore[reportPrivateUsage]
+        self.release()
+
+    def interrupt(self) -> None:
+        if self.on_interrupt is not None:
+            self.on_interrupt()
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self._memory._locks.release(self._internal_id)  # pyright: ignore[reportPrivateUsage]
+
+
+def _tips(record: ConversationRecord) -> list[str]:
+    return [*([] if record.head_id is None else [record.head_id]), *record.branches]
+
+
+def _copy(record: ConversationRecord) -> ConversationRecord:
+    return replace(record, usage=replace(record.usage), branches=list(record.branches))

@@ -1,0 +1,8 @@
+"""The runtime: one run of one session, behind every way in."""
+
+from .agent_runtime import AgentRuntime, error_of
+from .deps import AgentDeps
+from .request import RunOptions
+from .stream import RunStream
+
+__all__ = ["AgentDeps", "AgentRuntime", "RunOptions", "RunStream", "error_of"]

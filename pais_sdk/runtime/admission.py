@@ -1,0 +1,73 @@
+"""Admission: how many runs are active at once, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from ..errors import ConfigurationError, OverloadedError
+
+
+class Admission:
+    """A limit of active runs with a bounded queue, first come, first served; lives on one event loop.
+
+    Args:
+        max_active_runs: Runs at once, 1 or more.
+        max_queued_runs: Runs that may wait, 0 or more; one more is refused at once.
+        wait_s: The longest wait in the queue, in seconds.
+    """
+
+    def __init__(self, *, max_active_runs: int, max_queued_runs: int, wait_s: float) -> None:
+        if max_active_runs < 1:
+            raise ConfigurationError(f"max_active_runs={max_active_runs!r} admits nobody; use 1 or more")
+        if max_queued_runs < 0:
+            raise ConfigurationError(f"max_queued_runs={max_queued_runs!r} must not be negative")
+        self._limit = max_active_runs
+        self._max_queued = max_queued_runs
+        self._wait_s = wait_s
+        self._active = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def active(self) -> int:
+        """How many runs are active now."""
+        return self._active
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """Hold one of the places; raises OverloadedError where there is none to be had."""
+        if self._active < self._limit:
+            self._active += 1
+        else:
+            await self._wait()
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    async def _wait(self) -> None:
+        if len(self._queue) >= self._max_queued:
+            raise OverloadedError(max_active_runs=self._limit)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._give_back()  # the place came just when we gave up
+            elif turn in self._queue:
+                self._queue.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise OverloadedError(max_active_runs=self._limit) from None
+            raise
+
+    def _give_back(self) -> None:
+        while self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)  # the place goes to the next, so the count stays
+                return
+        self._active -= 1

@@ -1,0 +1,313 @@
+"""AgentRuntime: one agent, its memory, and the runs in its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack
+
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.models import Model
+from pydantic_ai.tools import ToolDefinition
+from pydantic_ai.toolsets import AbstractToolset
+
+from .._loop import call_on, loop_thread
+from ..errors import (
+    ConfigurationError,
+    MaxStepsError,
+    RunCancelledError,
+    RunError,
+    RunFailedError,
+    RunTimeoutError,
+)
+from ..events import RunOutcome
+from ..memory import LocalMemory, Memory, OnBusy, check_session_id
+from .admission import Admission
+from .arguments import Effort, RunArguments
+from .exchange import Exchange
+from .lifetime import Lifetime
+from .request import Prompt, RunOptions, RunRequest, check_request
+from .stream import RunStream, finished
+
+T = TypeVar("T")
+OutputT = TypeVar("OutputT")
+
+
+class AgentRuntime(Generic[OutputT]):
+    """Runs a Pydantic AI agent in sessions; the agent itself is never changed.
+
+    It opens by itself on first use, on the event loop of that use, and calls from other loops are handed over to it.
+    Close it with `async with` or `close()`.
+
+    Args:
+        agent: Any agent, with its own deps, output, tools, capabilities and model.
+        memory: Where sessions live; a LocalMemory of its own if None.
+        name: How the agent is called; the agent's own name, else `agent`, if None.
+        description: What the agent does; the agent's own description if None.
+        model: Takes the place of the agent's model.
+        toolsets: Added to the agent's.
+        capabilities: Added to the agent's.
+        instructions: Added to the agent's.
+        deps: What tools get as `ctx.deps`: a value, or something to call for each run, sync or async, with an
+            `AgentDeps` or with nothing. An agent without a deps type of its own gets `AgentDeps(session_id, memory)`.
+        max_steps: Model requests in one run.
+        history_limit: The newest messages of the session that a run sees, extended back to the start of the run that
+            holds the oldest of them; 0 for none.
+        timeout_s: Seconds that one run may take; None for any time.
+        tool_timeout_s: Seconds that one tool call may take; None for any time.
+        max_active_runs: Runs at once.
+        max_queued_runs: Runs that may wait for a place, `busy_wait_s` at most.
+        on_busy: What a second run in a session does: `queue` waits for the first, `reject` is refused, `interrupt`
+            cancels the first.
+        busy_wait_s: The longest wait for a place or a session, in seconds.
+        on_disconnect: What becomes of a run whose reader leaves: `cancel` or `finish`.
+        efforts: Names for models to choose from in each call: `{"quick": model, "deep": (model, settings)}`.
+
+    Raises:
+        ConfigurationError: An argument cannot work, or the agent needs deps and none were given.
+    """
+
+    def __init__(
+        self,
+        agent: AbstractAgent[Any, OutputT],
+        *,
+        memory: Memory | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        model: Model | str | None = None,
+        toolsets: Sequence[AbstractToolset[Any]] = (),
+        capabilities: Sequence[AbstractCapability[Any]] = (),
+        instructions: str | None = None,
+        deps: Any = None,
+        max_steps: int = 10,
+        history_limit: int = 50,
+        timeout_s: float | None = None,
+        tool_timeout_s: float | None = None,
+        max_active_runs: int = 100,
+        max_queued_runs: int = 1000,
+        on_busy: OnBusy = "queue",
+        busy_wait_s: float = 30,
+        on_disconnect: Literal["cancel", "finish"] = "cancel",
+        efforts: Mapping[str, Effort] | None = None,
+    ) -> None:
+        if not isinstance(agent, AbstractAgent):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigurationError(f"{agent!r} is not a Pydantic AI agent")
+        for argument, value in (("max_steps", max_steps), ("history_limit", history_limit + 1)):
+            if value < 1:
+                raise ConfigurationError(f"{argument} is too small; max_steps starts at 1, history_limit at 0")
+        for argument, value in (("timeout_s", timeout_s), ("tool_timeout_s", tool_timeout_s)):
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"{argument}={value!r} leaves no time; use more than 0, None for any time")
+        if on_busy not in ("queue", "reject", "interrupt"):
+            raise ConfigurationError(f"on_busy={on_busy!r} is not known; use 'queue', 'reject' or 'interrupt'")
+        if on_disconnect not in ("cancel", "finish"):
+            raise ConfigurationError(f"on_disconnect={on_disconnect!r} is not known; use 'cancel' or 'finish'")
+        self.agent = agent
+        self.memory: Memory = LocalMemory() if memory is None else memory
+        self.name = name or agent.name or "agent"
+        self.description = description or _plain_text(agent.description) or ""
+        self.max_steps = max_steps
+        self.history_limit = history_limit
+        self.on_busy: OnBusy = on_busy
+        self.busy_wait_s = busy_wait_s
+        self.on_disconnect = on_disconnect
+        self.arguments = RunArguments(
+            agent,
+            model=model,
+            toolsets=toolsets,
+            capabilities=capabilities,
+            instructions=instructions,
+            deps=deps,
+            max_steps=max_steps,
+            tool_timeout_s=tool_timeout_s,
+            efforts=efforts or {},
+        )
+        self._timeout_s = timeout_s
+        self.admission = Admission(max_active_runs=max_active_runs, max_queued_runs=max_queued_runs, wait_s=busy_wait_s)
+        self._lifetime = Lifetime(self._enter)
+        self._exchanges: set[Exchange] = set()
+        self.model_status: Literal["ok", "degraded", "unknown"] = "unknown"
+        """Whether the model answered the newest run that asked it."""
+
+    # Opening and closing
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Open memory, model and toolsets on this event loop; nothing where it is open already."""
+        await self._lifetime.open()
+
+    async def close(self) -> None:
+        """Cancel what runs, store it, and close memory, model and toolsets."""
+        await self._lifetime.close()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that the runtime is open on; None while it is closed."""
+        return self._lifetime.loop
+
+    async def _enter(self, stack: AsyncExitStack) -> None:
+        for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
+            await stack.enter_async_context(part)
+        stack.push_async_callback(self._end_runs)
+
+    async def _end_runs(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.cancel()
+        for exchange in list(self._exchanges):
+            if exchange.task is not None:
+                await finished(exchange.task)
+
+    # Runs
+
+    async def run(self, prompt: Prompt, **options: Unpack[RunOptions]) -> RunOutcome[OutputT]:
+        """Run the agent once in a session and return its outcome.
+
+        Args:
+            prompt: What the user says: text, or a list of text and Pydantic AI's content parts. None to answer a
+                `history` that ends with a request.
+            session_id: 1 to 128 characters of letters, digits and `._:-`; None for a new session.
+            scope: The namespace of the session, such as a user; None for the common one.
+            history: The messages that came before, in place of what the memory holds. For a session that is not
+                stored yet they are stored with the run.
+            instructions: For this run, added to the agent's.
+            model_settings: For this run, over the agent's.
+            effort: One of the runtime's `efforts`.
+            tools: The names of the tools that the model may use; None for all.
+            timeout_s: Seconds for this run; the runtime's own limit holds too.
+            metadata: For the run's telemetry and messages; the model does not see it.
+            store: False keeps nothing of this run.
+
+        Raises:
+            InvalidRequestError: An argument is wrong.
+            SessionBusyError: Another run holds the session.
+            OverloadedError: Too many runs are active.
+            MemoryUnavailableError: The memory does not answer.
+            MaxStepsError: The run reached `max_steps`. Like the three below it carries the `outcome`.
+            RunTimeoutError: The run took too long.
+            RunCancelledError: The run was cancelled.
+            RunFailedError: The model, the output or the memory failed; `outcome.error` says how.
+        """
+        exchange = await self.begin(self._check(prompt, options, streaming=False))
+        assert exchange.task is not None
+        task = exchange.task
+        try:
+            if asyncio.get_running_loop() is exchange.loop:
+                await asyncio.wait([task])
+            else:
+                await call_on(exchange.loop, lambda: _wait(task))
+        except asyncio.CancelledError:
+            if self.on_disconnect == "cancel":
+                exchange.cancel()
+                await call_on(exchange.loop, lambda: finished(task))
+            raise
+        assert exchange.outcome is not None
+        return _successful(exchange.outcome)
+
+    def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions]) -> RunOutcome[OutputT]:
+        """Do the same as `run` in a script, blocking; the runtime lives on the SDK's own loop thread then.
+
+        Raises:
+            RuntimeError: There is a running event loop here: use `await runtime.run(...)`.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return loop_thread().run(lambda: self.run(prompt, **options))
+        raise RuntimeError("run_sync() would block the event loop that runs here; use: await runtime.run(...)")
+
+    def stream(self, prompt: Prompt, **options: Unpack[RunOptions]) -> RunStream[OutputT]:
+        """Run the agent once in a session, with its events: `async with runtime.stream(...) as run`.
+
+        Takes what `run` takes. Entering the block raises what keeps a run from beginning; from RunStarted on nothing
+        is raised, and the last event is RunEnded with the outcome, whatever happened.
+        """
+        return RunStream(self, self._check(prompt, options, streaming=True))
+
+    async def cancel(self, session_id: str, scope: str | None = None) -> bool:
+        """Cancel what runs, or waits to run, in a session; returns whether there was anything.
+
+        The run ends with stop reason `cancelled`, and what it did is stored.
+        """
+        check_session_id(session_id)
+        found = [
+            exchange
+            for exchange in list(self._exchanges)
+            if (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
+        ]
+        for exchange in found:
+            exchange.cancel()
+        return bool(found)
+
+    async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
+        """Cancel what runs in a session and delete it; returns whether there was such a session."""
+        check_session_id(session_id)
+        return await self.call(lambda: self.memory.scoped(scope).delete_session(session_id, wait_s=self.busy_wait_s))
+
+    async def list_tools(self) -> list[ToolDefinition]:
+        """Return the tools that the model is offered, as it sees them."""
+        return await self.call(lambda: self.arguments.list_tools(self.memory))
+
+    async def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await `work()` on the runtime's own event loop, opening it if needed; for what must not cross loops."""
+        return await call_on(await self._lifetime.open(), work)
+
+    # For the parts of this package
+
+    async def begin(self, request: RunRequest) -> Exchange:
+        """Start a run and return when its session is held; raises what keeps it from beginning."""
+        loop = await self._lifetime.open()
+        return await call_on(loop, lambda: self._begin(request))
+
+    async def _begin(self, request: RunRequest) -> Exchange:
+        exchange = Exchange(self, request)
+        task = exchange.task = asyncio.create_task(exchange.run(), name=f"run {exchange.run_id}")
+        self._exchanges.add(exchange)
+        task.add_done_callback(lambda _: self._exchanges.discard(exchange))
+        try:
+            await asyncio.shield(exchange.started)
+        except asyncio.CancelledError:
+            exchange.cancel()
+            await finished(task)
+            raise
+        return exchange
+
+    def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
+        return check_request(
+            prompt, options, efforts=self.arguments.efforts, timeout_s=self._timeout_s, streaming=streaming
+        )
+
+
+async def _wait(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait([task])
+
+
+def _successful(outcome: RunOutcome[OutputT]) -> RunOutcome[OutputT]:
+    if outcome.stop_reason == "end_turn":
+        return outcome
+    raise error_of(outcome) from outcome.error
+
+
+def error_of(outcome: RunOutcome[Any]) -> RunError:
+    """Return the error that stands for an outcome other than `end_turn`."""
+    if outcome.stop_reason == "max_steps":
+        return MaxStepsError(f"no answer after {outcome.usage.requests} model requests", outcome)
+    if outcome.stop_reason == "timeout":
+        return RunTimeoutError(f"no answer after {outcome.duration_s:.1f} s", outcome)
+    if outcome.stop_reason == "cancelled":
+        return RunCancelledError("the run was cancelled", outcome)
+    return RunFailedError(f"the run failed: {outcome.error!r}", outcome)
+
+
+def _plain_text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

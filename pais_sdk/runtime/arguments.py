@@ -1,0 +1,115 @@
+"""What a runtime adds to every run of its agent, as run arguments; the agent itself stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings, merge_model_settings
+from pydantic_ai.tools import DeferredToolRequests, ToolDefinition
+from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
+from pydantic_ai.usage import UsageLimits
+
+from ..memory import Memory
+from .deps import DepsFactory
+from .guard import NobodyApproves, ToolGuard
+from .request import RunRequest
+from .tool_list import list_tools
+
+Effort: TypeAlias = Model | str | tuple[Model | str, ModelSettings]
+"""A model, or a model with its settings."""
+
+
+class RunArguments:
+    """Makes the arguments of each run; see AgentRuntime for what they mean."""
+
+    def __init__(
+        self,
+        agent: AbstractAgent[Any, Any],
+        *,
+        model: Model | str | None,
+        toolsets: Sequence[AbstractToolset[Any]],
+        capabilities: Sequence[AbstractCapability[Any]],
+        instructions: str | None,
+        deps: Any,
+        max_steps: int,
+        tool_timeout_s: float | None,
+        efforts: Mapping[str, Effort],
+    ) -> None:
+        self._agent = agent
+        self._model = model
+        self._toolsets = list(toolsets)
+        self._capabilities = list(capabilities)
+        self._instructions = instructions
+        self._deps = DepsFactory(agent, deps)
+        self._limits = UsageLimits(request_limit=max_steps)
+        self._tool_timeout_s = tool_timeout_s
+        self._efforts = dict(efforts)
+
+    @property
+    def efforts(self) -> list[str]:
+        """The names that a run may choose its effort from."""
+        return list(self._efforts)
+
+    @property
+    def speaks_text(self) -> bool:
+        """Whether the agent's output is text, and so can be told while it is made."""
+        kinds = self._output_kinds()
+        return str in kinds and all(kind in (str, DeferredToolRequests) for kind in kinds)
+
+    def models(self) -> list[Model]:
+        """Return the models that runs use, to be kept open."""
+        own = self._agent.model if self._model is None else self._model
+        efforts = (effort[0] if isinstance(effort, tuple) else effort for effort in self._efforts.values())
+        return [model for model in (own, *efforts) if isinstance(model, Model)]
+
+    def toolsets(self) -> list[AbstractToolset[Any]]:
+        """Return the toolsets that runs use, to be kept open."""
+        return [*self._agent.toolsets, *self._toolsets]
+
+    async def make(self, request: RunRequest, memory: Memory) -> dict[str, Any]:
+        """Return the arguments of one run."""
+        model, settings = self._model, request.model_settings
+        if request.effort is not None:
+            effort = self._efforts[request.effort]
+            if isinstance(effort, tuple):
+                model, settings = effort[0], merge_model_settings(effort[1], settings)
+            else:
+                model = effort
+        capabilities = list(self._capabilities)
+        if self._has_tools():
+            capabilities.append(ToolGuard(timeout_s=self._tool_timeout_s, allowed=request.tools))
+            if DeferredToolRequests not in self._output_kinds():
+                capabilities.append(NobodyApproves())
+        return {
+            "deps": await self._deps.make(request.session_id, memory),
+            "model": model,
+            "model_settings": settings,
+            "toolsets": self._toolsets or None,
+            "capabilities": capabilities or None,
+            "instructions": [text for text in (self._instructions, request.instructions) if text] or None,
+            "usage_limits": self._limits,
+            "metadata": dict(request.metadata) if request.metadata else None,
+        }
+
+    async def list_tools(self, memory: Memory) -> list[ToolDefinition]:
+        """Return the tools that runs offer to the model."""
+        deps = await self._deps.make("tools", memory)
+        return await list_tools(self._agent, deps, toolsets=self._toolsets, capabilities=self._capabilities)
+
+    def _has_tools(self) -> bool:
+        if self._toolsets or self._capabilities:
+            return True
+        own = self._agent.toolsets
+        if len(own) > 1 or any(not isinstance(toolset, FunctionToolset) or toolset.tools for toolset in own):
+            return True
+        found: list[AbstractCapability[Any]] = []
+        self._agent.root_capability.apply(found.append)
+        return bool(found)
+
+    def _output_kinds(self) -> list[Any]:
+        kind = self._agent.output_type
+        return list(cast("Sequence[Any]", kind)) if isinstance(kind, (list, tuple)) else [kind]

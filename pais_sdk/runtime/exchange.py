@@ -1,0 +1,256 @@
+"""Exchange: one run of one session, from admission to its outcome, as one task."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from pydantic_ai import CancellationToken, capture_run_messages
+from pydantic_ai.exceptions import AgentRunError, ModelAPIError, RunCancelled, RunTimedOut, UsageLimitExceeded
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
+from pydantic_ai.usage import RunUsage
+from pydantic_core import to_json
+
+from ..errors import MemoryUnavailableError, RunCancelledError
+from ..events import RunEnded, RunOutcome, RunStarted, StopReason
+from ..memory import Memory, MemoryEvent, MemorySession
+from .channel import Channel
+from .narration import Narration, text_of
+from .request import RunRequest
+
+if TYPE_CHECKING:
+    from .agent_runtime import AgentRuntime
+
+_log = logging.getLogger("pais_sdk.runtime")
+
+
+@dataclass
+class _Ending:
+    """How the agent's part of a run ended."""
+
+    stop_reason: StopReason
+    messages: list[ModelMessage]
+    output: Any = None
+    error: Exception | None = None
+    interrupt: BaseException | None = None
+    """The cancellation of the task itself; it goes on when everything is stored."""
+
+
+class Exchange:
+    """Lives on the runtime's loop; everything here runs there, except `cancel`."""
+
+    def __init__(self, runtime: AgentRuntime[Any], request: RunRequest) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.request = request
+        self.run_id = str(uuid.uuid4())
+        self.started: asyncio.Future[None] = self.loop.create_future()
+        self.outcome: RunOutcome[Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._runtime = runtime
+        self._token = CancellationToken()
+        self._began = time.monotonic()
+        self.events = Channel()
+        self._narration = Narration(self.events.put, tells_text=runtime.arguments.speaks_text)
+
+    def cancel(self) -> None:
+        """Ask the run to stop; it still stores what it did. Callable on any thread, as often as one likes."""
+        self._token.cancel()
+        self.loop.call_soon_threadsafe(self._cancel_waiting)
+
+    def _cancel_waiting(self) -> None:
+        if not self.started.done() and self.task is not None:
+            self.task.cancel()  # still in a queue: no model has been asked, and nothing is to be stored
+
+    async def run(self) -> None:
+        """Carry the run out; sets `started`, with the error where it does not come to that, and then `outcome`."""
+        try:
+            await self._admitted()
+        except asyncio.CancelledError:
+            self._over(_Ending("cancelled", []))
+            raise
+        except Exception as error:  # noqa: BLE001 - the task ends here; the error goes to whoever waits for it
+            if not self.started.done():
+                self._refuse(error)
+            elif self.outcome is None:
+                _log.exception("run %s of session %r broke off", self.run_id, self.request.session_id)
+                self._over(_Ending("error", [], error=error))
+            else:  # the run is stored; only giving the session free went wrong, and its hold runs out by itself
+                _log.exception("session %r could not be given free", self.request.session_id)
+        else:
+            assert self.outcome is not None
+        finally:
+            if self.outcome is not None:
+                self.events.end(RunEnded(self.outcome))
+
+    def _over(self, ending: _Ending) -> None:
+        """Set the outcome of a run that ended before or after its conversation, where it has none yet."""
+        if self.outcome is None:
+            self.outcome = self._outcome(ending, "", RunUsage())
+        if not self.started.done():
+            self._refuse(RunCancelledError("the run was cancelled before it began", self.outcome))
+
+    def _refuse(self, error: Exception) -> None:
+        self.started.set_exception(error)
+        self.started.exception()  # seen here, in case that nobody waits for it any more
+
+    async def _admitted(self) -> None:
+        runtime, request = self._runtime, self.request
+        async with runtime.admission.place():
+            memory = runtime.memory.scoped(request.scope)
+            limit = runtime.history_limit if request.history is None else 0
+            async with memory.open_session(
+                request.session_id, limit=limit, wait_s=runtime.busy_wait_s, on_busy=runtime.on_busy
+            ) as session:
+                session.on_interrupt = self.cancel
+                self._began = time.monotonic()
+                self.started.set_result(None)
+                if request.streaming:
+                    await self.events.put(RunStarted(request.session_id, self.run_id))
+                await self._held(session, memory)
+
+    async def _held(self, session: MemorySession, memory: Memory) -> None:
+        request = self.request
+        usage = RunUsage()
+        history = session.history if request.history is None else list(request.history)
+        ending = await self._converse(history, memory, usage)
+        if ending.stop_reason in ("end_turn", "max_steps"):
+            self._runtime.model_status = "ok"
+        elif isinstance(ending.error, ModelAPIError):
+            self._runtime.model_status = "degraded"
+        text, ending = await self._text(ending)
+        if request.store:
+            brought = [] if request.history is None or session.exists else history
+            ending = await self._store(session, [*brought, *ending.messages], ending, usage)
+        self.outcome = self._outcome(ending, text, usage)
+        if ending.interrupt is not None:
+            raise ending.interrupt
+
+    def _outcome(self, ending: _Ending, text: str, usage: RunUsage) -> RunOutcome[Any]:
+        return RunOutcome(
+            session_id=self.request.session_id,
+            run_id=self.run_id,
+            stop_reason=ending.stop_reason,
+            output=ending.output,
+            text=text,
+            usage=usage,
+            messages=ending.messages,
+            error=ending.error,
+            duration_s=time.monotonic() - self._began,
+            trace=_trace_id(),
+            finish_reason=_finish_reason(ending.messages),
+        )
+
+    async def _converse(self, history: list[ModelMessage], memory: Memory, usage: RunUsage) -> _Ending:
+        request = self.request
+        with capture_run_messages() as captured:
+
+            def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
+                return _Ending(stop_reason, self._kept(captured), error=error)
+
+            try:
+                arguments = await self._runtime.arguments.make(request, memory)
+                result = await self._runtime.agent.run(
+                    request.prompt,
+                    message_history=history,
+                    conversation_id=request.session_id,
+                    run_id=self.run_id,
+                    usage=usage,
+                    timeout=request.timeout_s,
+                    cancellation_token=self._token,
+                    event_stream_handler=self._narration if request.streaming else None,
+                    **arguments,
+                )
+            except RunTimedOut:
+                return ended("timeout")
+            except RunCancelled:
+                return ended("cancelled")
+            except UsageLimitExceeded as error:
+                return ended("max_steps") if usage.requests >= self._runtime.max_steps else ended("error", error)
+            except asyncio.CancelledError as error:
+                ending = ended("cancelled")
+                ending.interrupt = error
+                return ending
+            except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
+                expected = isinstance(error, AgentRunError)  # the model's or the output's failure: its text says it all
+                _log.warning(
+                    "run %s of session %r failed: %r",
+                    self.run_id,
+                    request.session_id,
+                    error,
+                    exc_info=None if expected else error,
+                )
+                trace.get_current_span().record_exception(error)
+                return ended("error", error)
+            return _Ending("end_turn", result.new_messages(), output=result.output)
+
+    def _kept(self, captured: list[ModelMessage]) -> list[ModelMessage]:
+        """Return what a run that did not end well leaves, at the least what the user said."""
+        messages = [message for message in captured if message.run_id == self.run_id]
+        prompt = self.request.prompt
+        if messages or prompt is None:
+            return messages
+        said = UserPromptPart(prompt if isinstance(prompt, str) else list(prompt))
+        return [ModelRequest([said], run_id=self.run_id, conversation_id=self.request.session_id)]
+
+    async def _text(self, ending: _Ending) -> tuple[str, _Ending]:
+        """Return the text of the answer, telling it now where it could not be told before."""
+        if self._runtime.arguments.speaks_text:
+            return (self._narration.text if self.request.streaming else text_of(ending.messages)), ending
+        if ending.stop_reason != "end_turn":
+            return "", ending
+        try:
+            text = ending.output if isinstance(ending.output, str) else to_json(ending.output).decode()
+        except ValueError as error:
+            _log.warning("the output of run %s cannot be written as JSON", self.run_id, exc_info=error)
+            return "", _Ending("error", ending.messages, error=error)
+        if self.request.streaming:
+            await self._narration.tell_output(text)
+        return text, ending
+
+    async def _store(
+        self, session: MemorySession, messages: list[ModelMessage], ending: _Ending, usage: RunUsage
+    ) -> _Ending:
+        annotations: list[MemoryEvent] = []
+        if ending.error is not None:
+            content = {"error": type(ending.error).__name__}
+            annotations.append(MemoryEvent(event_type="error", content=content, metadata={"run_id": self.run_id}))
+        ttl_s = self._runtime.memory.stateless_ttl_s if self.request.is_anonymous else None
+        write = session.append(messages, annotations, usage=usage, ttl_s=ttl_s)
+        try:
+            await _to_its_end(write)
+        except asyncio.CancelledError as error:  # the write itself is done
+            ending.interrupt = error
+        except MemoryUnavailableError as error:
+            _log.error("run %s of session %r could not be stored", self.run_id, self.request.session_id, exc_info=error)
+            return _Ending("error", ending.messages, error=error, interrupt=ending.interrupt)
+        return ending
+
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """Await `work` whatever happens; a cancellation that came meanwhile is raised when it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.result()
+        raise
+
+
+def _finish_reason(messages: list[ModelMessage]) -> str | None:
+    last = next((message for message in reversed(messages) if isinstance(message, ModelResponse)), None)
+    return None if last is None else last.finish_reason
+
+
+def _trace_id() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else None

@@ -1,0 +1,88 @@
+"""The guard around tools: what a tool raises neither ends the run nor reaches the client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from pydantic_ai import RunContext
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.exceptions import ToolFailed
+from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
+
+_log = logging.getLogger("pais_sdk.tools")
+
+NOBODY_APPROVES = "This tool needs an approval, and nobody can give one here. Go on without it, or say what is missing."
+NOT_EXECUTED_HERE = "This tool is executed elsewhere, and nothing here can do that. Go on without it."
+
+
+@dataclass
+class ToolGuard(AbstractCapability[Any]):
+    """Turns what goes wrong in a tool into a failed result that the model can act on.
+
+    Args:
+        timeout_s: Seconds that one call may take; a sync tool's thread goes on, but nobody waits for it.
+        allowed: The names of the tools that the model may see and call; None for all.
+    """
+
+    timeout_s: float | None = None
+    allowed: Collection[str] | None = None
+    id: str | None = "pais_sdk.tool_guard"
+
+    def get_ordering(self) -> CapabilityOrdering | None:
+        return CapabilityOrdering(position="outermost")  # the agent's own hooks come first
+
+    async def prepare_tools(self, ctx: RunContext[Any], tool_defs: list[ToolDefinition]) -> list[ToolDefinition]:
+        if self.allowed is None:
+            return tool_defs
+        return [tool for tool in tool_defs if tool.name in self.allowed]
+
+    async def wrap_tool_execute(
+        self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any], handler: Any
+    ) -> Any:
+        if self.timeout_s is None:
+            return await handler(args)
+        limit = asyncio.timeout(self.timeout_s)
+        try:
+            async with limit:
+                return await handler(args)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ToolFailed(f"The tool {call.tool_name!r} took longer than {self.timeout_s:g} s.") from None
+
+    async def on_tool_execute_error(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: dict[str, Any],
+        error: Exception,
+    ) -> Any:
+        _log.error("tool %r failed in run %s", call.tool_name, ctx.run_id, exc_info=error)
+        trace.get_current_span().record_exception(error)
+        raise ToolFailed(f"The tool {call.tool_name!r} failed with {type(error).__name__}.") from error
+
+
+@dataclass
+class NobodyApproves(AbstractCapability[Any]):
+    """Refuses, with a reason, calls that need an approval or are executed elsewhere, unless somebody else answers."""
+
+    id: str | None = "pais_sdk.nobody_approves"
+
+    def get_ordering(self) -> CapabilityOrdering | None:
+        return CapabilityOrdering(position="innermost")  # the agent's own handlers are asked first
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        return requests.build_results(
+            approvals={call.tool_call_id: ToolDenied(NOBODY_APPROVES) for call in requests.approvals},
+            calls={call.tool_call_id: ToolFailed(NOT_EXECUTED_HERE) for call in requests.calls},
+        )

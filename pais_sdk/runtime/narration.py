@@ -1,0 +1,103 @@
+"""Narration: Pydantic AI's events of a run, told as ours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Any
+
+from pydantic_ai import RunContext
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    CapabilityEvent,
+    CustomEvent,
+    FunctionToolCallEvent,
+    FunctionToolResultEvent,
+    ModelMessage,
+    ModelResponse,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
+)
+
+from ..events import Progress, RunEvent, TextDelta, ThinkingDelta, ToolCalled, ToolReturned
+
+BETWEEN_STEPS = "\n\n"
+
+
+class Narration:
+    """The event handler of one run.
+
+    Args:
+        emit: Takes each event, and waits where the consumer is slower than the run.
+        tells_text: Whether the agent's output is text; the text on the way to other output is not the answer.
+    """
+
+    def __init__(self, emit: Callable[[RunEvent], Awaitable[None]], *, tells_text: bool) -> None:
+        self._emit = emit
+        self._tells_text = tells_text
+        self._pieces: list[str] = []
+        self._text_step = 0
+        self._tool_step = 0
+        self._last_calling_step = 0
+
+    @property
+    def text(self) -> str:
+        """All text told so far."""
+        return "".join(self._pieces)
+
+    async def __call__(self, ctx: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
+        step = ctx.run_step
+        async for event in events:
+            if isinstance(event, PartDeltaEvent):
+                delta = event.delta
+                if isinstance(delta, TextPartDelta):
+                    if delta.content_delta:
+                        await self._tell_text(delta.content_delta, step)
+                elif isinstance(delta, ThinkingPartDelta) and delta.content_delta:
+                    await self._emit(ThinkingDelta(delta.content_delta))
+            elif isinstance(event, PartStartEvent):
+                part = event.part
+                if isinstance(part, TextPart):
+                    if part.content:
+                        await self._tell_text(part.content, step)
+                elif isinstance(part, ThinkingPart) and part.content:
+                    await self._emit(ThinkingDelta(part.content))
+            elif isinstance(event, FunctionToolCallEvent):
+                if step != self._last_calling_step:
+                    self._last_calling_step, self._tool_step = step, self._tool_step + 1
+                call = event.part
+                await self._emit(ToolCalled(call.tool_call_id, call.tool_name, call.args_as_dict(), self._tool_step))
+            elif isinstance(event, FunctionToolResultEvent):
+                part = event.part
+                outcome = getattr(part, "outcome", "retried")
+                await self._emit(ToolReturned(part.tool_call_id, part.tool_name or "", part.content, outcome))
+            elif isinstance(event, (CustomEvent, CapabilityEvent)):
+                name = event.name if isinstance(event, CustomEvent) else type(event).__name__
+                await self._emit(Progress(name, event, event.tool_call_id))
+
+    async def tell_output(self, text: str) -> None:
+        """Tell output that is no text, at the end."""
+        self._pieces.append(text)
+        await self._emit(TextDelta(text))
+
+    async def _tell_text(self, text: str, step: int) -> None:
+        if not self._tells_text:
+            return
+        if step != self._text_step:
+            text = BETWEEN_STEPS + text if self._pieces else text
+            self._text_step = step
+        self._pieces.append(text)
+        await self._emit(TextDelta(text))
+
+
+def text_of(messages: list[ModelMessage]) -> str:
+    """Return all text that the model said in these messages, pieces of different steps joined by a blank line."""
+    steps = (
+        "".join(part.content for part in message.parts if isinstance(part, TextPart))
+        for message in messages
+        if isinstance(message, ModelResponse)
+    )
+    return BETWEEN_STEPS.join(text for text in steps if text)

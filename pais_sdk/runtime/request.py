@@ -1,0 +1,85 @@
+"""What a caller wants of one run, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from pydantic_ai.messages import ModelMessage, UserContent
+from pydantic_ai.settings import ModelSettings
+
+from ..errors import InvalidRequestError
+from ..memory import check_session_id, new_session_id
+
+Prompt = str | Sequence[UserContent] | None
+
+
+class RunOptions(TypedDict, total=False):
+    """The keyword arguments that `run`, `run_sync` and `stream` share; each may be left out.
+
+    See `AgentRuntime.run` for what they mean.
+    """
+
+    session_id: str | None
+    scope: str | None
+    history: Sequence[ModelMessage] | None
+    instructions: str | None
+    model_settings: ModelSettings | None
+    effort: str | None
+    tools: Collection[str] | None
+    timeout_s: float | None
+    metadata: Mapping[str, Any] | None
+    store: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """One run, as the runtime carries it out."""
+
+    prompt: Prompt
+    session_id: str
+    is_anonymous: bool
+    """Whether the caller sent no session id."""
+    scope: str | None
+    history: Sequence[ModelMessage] | None
+    instructions: str | None
+    model_settings: ModelSettings | None
+    effort: str | None
+    tools: Collection[str] | None
+    timeout_s: float | None
+    metadata: Mapping[str, Any] | None
+    store: bool
+    streaming: bool
+
+
+def check_request(
+    prompt: Prompt, options: RunOptions, *, efforts: Collection[str], timeout_s: float | None, streaming: bool
+) -> RunRequest:
+    """Return the run that was asked for, or raise InvalidRequestError naming the argument that is wrong."""
+    session_id, history, effort = options.get("session_id"), options.get("history"), options.get("effort")
+    if prompt is None and not history:
+        raise InvalidRequestError("there is neither a prompt nor a history to answer", param="prompt")
+    if prompt is not None and not prompt:
+        raise InvalidRequestError("the prompt is empty", param="prompt")
+    if effort is not None and effort not in efforts:
+        known = f"use one of {', '.join(sorted(efforts))}" if efforts else "this agent has no effort levels"
+        raise InvalidRequestError(f"effort {effort!r} is not known; {known}", param="effort")
+    limit_s = options.get("timeout_s")
+    if limit_s is not None and limit_s <= 0:
+        raise InvalidRequestError("timeout_s must be more than 0", param="timeout_s")
+    return RunRequest(
+        prompt=prompt,
+        session_id=new_session_id() if session_id is None else check_session_id(session_id),
+        is_anonymous=session_id is None,
+        scope=options.get("scope"),
+        history=history,
+        instructions=options.get("instructions"),
+        model_settings=options.get("model_settings"),
+        effort=effort,
+        tools=options.get("tools"),
+        timeout_s=min((value for value in (limit_s, timeout_s) if value is not None), default=None),
+        metadata=options.get("metadata"),
+        store=options.get("store", True),
+        streaming=streaming,
+    )

@@ -1,0 +1,104 @@
+"""RunStream: a run as its caller sees it, from any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from .._loop import call_on
+from ..events import RunEnded, RunEvent, RunOutcome
+
+if TYPE_CHECKING:
+    from .agent_runtime import AgentRuntime
+    from .exchange import Exchange
+    from .request import RunRequest
+
+OutputT = TypeVar("OutputT")
+
+
+class RunStream(Generic[OutputT]):
+    """One run, told while it lasts: `async with runtime.stream(...) as run: async for event in run: ...`.
+
+    Leaving the block before the last event cancels the run, or lets it finish unheard where the runtime has
+    `on_disconnect="finish"`. Either way it is stored.
+    """
+
+    def __init__(self, runtime: AgentRuntime[OutputT], request: RunRequest) -> None:
+        self._runtime = runtime
+        self._request = request
+        self._exchange: Exchange | None = None
+        self._ended = False
+
+    @property
+    def session_id(self) -> str:
+        """The session that the run belongs to."""
+        return self._request.session_id
+
+    @property
+    def outcome(self) -> RunOutcome[OutputT]:
+        """How the run ended.
+
+        Raises:
+            RuntimeError: It has not ended yet; read its events to the end first.
+        """
+        outcome = None if self._exchange is None else self._exchange.outcome
+        if outcome is None:
+            raise RuntimeError("the run has not ended yet; its outcome is in its last event, RunEnded")
+        return outcome
+
+    def cancel(self) -> None:
+        """Ask the run to stop; its last event, RunEnded, still comes. Safe to call twice, and from any thread."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._exchange = await self._runtime.begin(self._request)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        exchange = self._exchange
+        if exchange is None or (self._ended and exchange.task is not None and exchange.task.done()):
+            return
+        await call_on(exchange.loop, self._leave)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> RunEvent:
+        exchange = self._exchange
+        if exchange is None:
+            raise RuntimeError("open the run first: async with runtime.stream(...) as run")
+        if self._ended:
+            raise StopAsyncIteration
+        if asyncio.get_running_loop() is exchange.loop:
+            event = await exchange.events.get()
+        else:
+            event = await call_on(exchange.loop, exchange.events.get)
+        self._ended = isinstance(event, RunEnded)
+        return event
+
+    async def _leave(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        assert exchange.task is not None
+        exchange.events.close()
+        if not self._ended:
+            if self._runtime.on_disconnect == "finish":
+                return
+            exchange.cancel()
+        await finished(exchange.task)
+
+
+async def finished(task: asyncio.Task[Any]) -> None:
+    """Return when a task is over, whatever it raised; a cancellation of the caller waits until then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,31 @@
+"""python -m pais_sdk.serve [TARGET]: serve an agent over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import ConfigurationError, MissingExtraError
+from .command import run_target
+
+
+def main() -> None:
+    """Run the command; a configuration that cannot work ends it with one line and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m pais_sdk.serve", description="Serve an agent over HTTP.")
+    parser.add_argument(
+        "target",
+        nargs="?",
+        help="file.py, file.py:attribute or module:attribute of an Agent, AgentRuntime or AgentServer; "
+        "without one: server.py, then agent.py of this folder, else an agent from the environment",
+    )
+    parser.add_argument("--host", help="the address to listen on, in place of AGENT_HOST")
+    parser.add_argument("--port", type=int, help="the port, in place of AGENT_PORT; 0 for a free one")
+    parser.add_argument("--env-file", metavar="FILE", help="a file of NAME=value lines, in place of .env")
+    arguments = parser.parse_args()
+    try:
+        run_target(arguments.target, host=arguments.host, port=arguments.port, env_file=arguments.env_file)
+    except (ConfigurationError, MissingExtraError) as error:
+        parser.exit(2, f"pais_sdk: {error}\n")
+
+
+if __name__ == "__main__":
+    main()

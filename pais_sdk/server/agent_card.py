@@ -1,0 +1,91 @@
+"""What the agent says about itself: its card, its tools, and itself as a model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from ..runtime import AgentRuntime
+from ..settings import Settings
+from .errors import invalid
+
+_log = logging.getLogger("pais_sdk.server")
+_TOOLS_WAIT_S = 5.0
+
+
+class AgentEndpoints:
+    """GET /.well-known/agent.json, GET /tools, GET /v1/models and GET /v1/models/{id}."""
+
+    def __init__(self, runtime: AgentRuntime[Any], settings: Settings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._created = int(time.time())
+
+    async def card(self, request: Request) -> JSONResponse:
+        """Describe the agent; tools that cannot be listed now are left out."""
+        skills: list[dict[str, Any]] = []
+        try:
+            with anyio.fail_after(_TOOLS_WAIT_S):
+                skills = [
+                    {"id": tool.name, "name": tool.name, "description": tool.description or ""}
+                    for tool in await self._runtime.list_tools()
+                ]
+        except Exception:  # noqa: BLE001 - a toolset may raise anything, and the card must be given all the same
+            _log.warning("the card is given without skills: the tools cannot be listed", exc_info=True)
+        return JSONResponse(
+            {
+                "name": self._runtime.name,
+                "description": self._runtime.description,
+                "url": public_url(request, self._settings),
+                "capabilities": {"streaming": True, "stateTransitionHistory": False},
+                "skills": skills,
+            }
+        )
+
+    async def tools(self, request: Request) -> JSONResponse:
+        """List the tools as the model sees them."""
+        tools = [
+            {
+                "name": tool.name,
+                "description": tool.description or "",
+                "parameters_json_schema": tool.parameters_json_schema,
+            }
+            for tool in await self._runtime.list_tools()
+        ]
+        return JSONResponse({"agent": self._runtime.name, "tools": tools, "total": len(tools)})
+
+    async def models(self, request: Request) -> JSONResponse:
+        """List the one model that is served: the agent."""
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, request: Request) -> JSONResponse:
+        """Describe the agent as a model."""
+        if request.path_params["model_id"] != self._runtime.name:
+            message = f"there is no such model here; the agent is {self._runtime.name!r}"
+            raise invalid(message, param="model", code="model_not_found", status=404)
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self._runtime.name, "object": "model", "created": self._created, "owned_by": "pais_sdk"}
+
+
+def public_url(request: Request, settings: Settings) -> str:
+    """Return the URL under which others reach the agent, without a slash at its end."""
+    if settings.agent_public_url is not None:
+        return settings.agent_public_url.rstrip("/")
+    scheme, host, prefix = request.url.scheme, request.url.netloc, request.scope.get("root_path", "")
+    if settings.agent_trust_forwarded:
+        headers = request.headers
+        scheme = _first(headers.get("x-forwarded-proto")) or scheme
+        host = _first(headers.get("x-forwarded-host")) or host
+        prefix = _first(headers.get("x-forwarded-prefix")) + prefix
+    return f"{scheme}://{host}{prefix}".rstrip("/")
+
+
+def _first(value: str | None) -> str:
+    return (value or "").split(",")[0].strip().rstrip("/")

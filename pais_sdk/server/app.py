@@ -1,0 +1,148 @@
+"""AgentServer: an agent as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from .._listen import listening, open_socket, serve_socket, url_of
+from ..errors import MissingExtraError, PaisError
+
+try:
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
+except ImportError as error:
+    raise MissingExtraError("serving an agent", extra="server") from error
+
+from ..runtime import AgentRuntime
+from ..settings import Settings
+from .agent_card import AgentEndpoints
+from .chat import ChatEndpoint, error_response
+from .errors import WireError, invalid
+from .probes import ProbeEndpoints
+from .sessions import SessionEndpoints
+from .thread import ServerHandle, start_in_thread
+
+_log = logging.getLogger("pais_sdk.server")
+
+
+class AgentServer:
+    """An ASGI application over one runtime: serve it, mount it, or start it beside a notebook.
+
+    It opens the runtime with its lifespan, or on the first request where the parent runs none.
+
+    Args:
+        runtime: Closed when the server stops, unless it was open before.
+        settings: In place of the environment.
+    """
+
+    def __init__(self, runtime: AgentRuntime[Any], *, settings: Settings | None = None) -> None:
+        self.runtime = runtime
+        self.settings = Settings() if settings is None else settings
+        chat = ChatEndpoint(runtime, self.settings)
+        agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(runtime)
+        sessions = SessionEndpoints(runtime)
+        self._app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", chat.handle, methods=["POST"]),
+                Route("/v1/models", agent.models),
+                Route("/v1/models/{model_id:path}", agent.model),
+                Route("/memory/sessions", sessions.list),
+                Route("/memory/sessions/{session_id}", sessions.delete, methods=["DELETE"]),
+                Route("/memory/events", sessions.events),
+                Route("/tools", agent.tools),
+                Route("/.well-known/agent.json", agent.card),
+                Route("/health", probes.health),
+                Route("/ready", probes.ready),
+            ],
+            exception_handlers={
+                HTTPException: _not_routed,
+                ClientDisconnect: _gone,
+                WireError: _failed,
+                PaisError: _failed,
+                Exception: _failed,
+            },
+            lifespan=self._lifespan,
+        )
+        self._stop: asyncio.Event | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
+        was_open = self.runtime.loop is not None
+        await self.runtime.open()
+        try:
+            yield
+        finally:
+            if not was_open:
+                await self.runtime.close()
+
+    def run(self, host: str | None = None, port: int | None = None) -> None:
+        """Serve until SIGINT or SIGTERM; blocks. Host and port are the settings' unless given."""
+        from .process import run_server
+
+        run_server(self, host=host, port=port)
+
+    async def start(self, host: str | None = None, port: int | None = None) -> str:
+        """Serve in this event loop and return the base URL at once; `stop()` ends it."""
+        if self._serving is not None:
+            raise RuntimeError("the server is started already; stop it first")
+        listener = open_socket(self.settings.agent_host if host is None else host, self._port(port))
+        url = url_of(listener)
+        self._stop = asyncio.Event()
+        self._serving = asyncio.create_task(serve_socket(self, listener, shutdown_trigger=self._stop.wait))
+        return url
+
+    async def stop(self) -> None:
+        """End what `start` began; nothing where nothing was."""
+        if self._serving is None or self._stop is None:
+            return
+        self._stop.set()
+        serving, self._serving = self._serving, None
+        await serving
+
+    @asynccontextmanager
+    async def running(self, host: str | None = None, port: int | None = None) -> AsyncGenerator[str]:
+        """Serve in this event loop while the block runs: `async with app.running(port=0) as url`."""
+        host = self.settings.agent_host if host is None else host
+        async with listening(self, host=host, port=self._port(port)) as url:
+            yield url
+
+    def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:
+        """Serve on the SDK's own loop thread, for notebooks; returns when it listens."""
+        return start_in_thread(self, host=host, port=self._port(port))
+
+    def _port(self, port: int | None) -> int:
+        return self.settings.agent_port if port is None else port
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        answer = error_response(
+            invalid(f"{request.url.path} does not take {request.method}; use {allowed}", status=405)
+        )
+        answer.headers["Allow"] = allowed
+        return answer
+    if error.status_code == 404:
+        return error_response(invalid(f"there is nothing at {request.url.path}", status=404))
+    return error_response(invalid("the request cannot be read", status=error.status_code))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody is there to read it
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_response(error, getattr(request.state, "session_id", None))

@@ -1,0 +1,140 @@
+"""POST /v1/chat/completions: OpenAI's chat API over the runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ..events import RunEnded, RunEvent, RunOutcome, TextDelta, ToolCalled
+from ..memory import check_session_id
+from ..runtime import AgentRuntime, RunOptions, RunStream, error_of
+from ..settings import Settings
+from .body import read_body
+from .chat_request import ChatRequest, parse_chat_request
+from .chat_response import ChatResponse, event_line
+from .content import read_conversation
+from .disconnect import cancelled_on_disconnect
+from .errors import wire_error
+
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+class ChatEndpoint:
+    """Decodes the request, calls the runtime, encodes its answer."""
+
+    def __init__(self, runtime: AgentRuntime[Any], settings: Settings) -> None:
+        self._runtime = runtime
+        self._settings = settings
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        chat = parse_chat_request(await read_body(request, self._settings.agent_max_body_bytes))
+        prompt, options = self._run_arguments(request, chat)
+        streaming = bool(chat.stream)
+        answer = ChatResponse(
+            chat.model or self._runtime.name,
+            progress=self._settings.agent_progress,
+            max_steps=self._runtime.max_steps,
+            include_usage=streaming and bool(chat.stream_options and chat.stream_options.include_usage),
+        )
+        if streaming:
+            stream = self._runtime.stream(prompt, **options)
+            return _StreamedChat(stream, answer, keepalive_s=self._settings.agent_keepalive_s)
+        async with cancelled_on_disconnect(request.receive):
+            outcome = await self._runtime.run(prompt, **options)
+            return JSONResponse(answer.plain(outcome), headers={"X-Session-ID": outcome.session_id})
+        return Response(status_code=499)  # nobody is there to read it
+
+    def _run_arguments(self, request: Request, chat: ChatRequest) -> tuple[Any, RunOptions]:
+        session_id = request.headers.get("x-session-id") or chat.session_id
+        if session_id is not None:
+            request.state.session_id = check_session_id(session_id)
+        conversation = read_conversation(chat.messages, only_new=session_id is not None)
+        options: RunOptions = {
+            "session_id": session_id,
+            "instructions": conversation.instructions,
+            "model_settings": chat.model_settings(),
+            "effort": chat.effort,
+            "metadata": chat.metadata,
+            "store": chat.store is not False,
+        }
+        if session_id is None:
+            options["history"] = conversation.history
+        if chat.tool_choice == "none":
+            options["tools"] = ()
+        return conversation.prompt, options
+
+
+class _StreamedChat(Response):
+    """Server-sent events; its headers wait for the first event, so that an early error has a status of its own."""
+
+    def __init__(self, stream: RunStream[Any], answer: ChatResponse, *, keepalive_s: float) -> None:
+        super().__init__()
+        self._stream = stream
+        self._answer = answer
+        self._keepalive_s = keepalive_s
+        self._begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with cancelled_on_disconnect(receive):
+            try:
+                async with self._stream as run:
+                    await self._tell(run, send)
+            except Exception as error:
+                if self._begun:
+                    raise
+                await error_response(error, self._stream.session_id)(scope, receive, send)
+
+    async def _tell(self, run: RunStream[Any], send: Send) -> None:
+        await anext(run)  # RunStarted: the session is ours, but nothing is said yet
+        while True:
+            event = await self._next(run)
+            if isinstance(event, RunEnded):
+                await self._end(event.outcome, send)
+                return
+            if event is None:
+                await self._send(b": keepalive\n\n", send)
+            elif isinstance(event, TextDelta):
+                await self._send(self._answer.text(event.text), send)
+            elif isinstance(event, ToolCalled):
+                await self._send(self._answer.tool_called(event), send)
+
+    async def _next(self, run: RunStream[Any]) -> RunEvent | None:
+        with anyio.move_on_after(self._keepalive_s):
+            return await anext(run)
+        return None
+
+    async def _end(self, outcome: RunOutcome[Any], send: Send) -> None:
+        if outcome.stop_reason == "end_turn":
+            await self._send(self._answer.end(outcome), send, last=True)
+            return
+        error = error_of(outcome)
+        if not self._begun:
+            raise error
+        await self._send(event_line(wire_error(error).body), send, last=True)
+
+    async def _send(self, data: bytes, send: Send, *, last: bool = False) -> None:
+        if not data and not last:
+            return
+        if not self._begun:
+            self._begun = True
+            headers = {**_STREAM_HEADERS, "x-session-id": self._stream.session_id}
+            raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            data = self._answer.role() + data
+        await send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+def error_response(error: Exception, session_id: str | None = None) -> JSONResponse:
+    """Return the answer for an error, from the table of errors."""
+    told = wire_error(error)
+    headers = told.headers if session_id is None else {**told.headers, "X-Session-ID": session_id}
+    return JSONResponse(told.body, status_code=told.status, headers=headers)

@@ -1,0 +1,153 @@
+"""The body of a chat completions request, and what of it is honoured or refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_ai.settings import ModelSettings
+
+from .errors import WireError, invalid
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+Role = Literal["system", "developer", "user", "assistant", "tool", "task-delegation"]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class FunctionCall(_Lenient):
+    name: str
+    arguments: str | None = None
+
+
+class ToolCall(_Lenient):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(_Lenient):
+    """One message. `task-delegation` is taken as `user`."""
+
+    role: Role
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class StreamOptions(_Lenient):
+    include_usage: bool | None = None
+
+
+class ChatRequest(_Lenient):
+    """The fields that are honoured; unknown ones are ignored, and those in `REFUSED` are refused by name."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    session_id: str | None = None
+    effort: str | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    tool_choice: Any = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, int] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+
+    def model_settings(self) -> ModelSettings | None:
+        """Return what the request says about sampling, in Pydantic AI's names; None where it says nothing."""
+        values = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
+            "stop_sequences": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "seed": self.seed,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "logit_bias": self.logit_bias,
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "openai_user": self.user,
+            "openai_reasoning_effort": self.reasoning_effort,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+        return cast("ModelSettings", given) or None
+
+
+_PLAIN_TEXT = ({"type": "text"}, None)
+
+# A field that is refused, the values that are harmless all the same, and why.
+REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "tools": (([], None), "the agent's tools are its own; clients cannot add any"),
+    "functions": (([], None), "the agent's tools are its own; clients cannot add any"),
+    "tool_choice": (("auto", "none", None), "only auto and none are supported"),
+    "function_call": (("auto", "none", None), "only auto and none are supported"),
+    "response_format": (_PLAIN_TEXT, "the form of the answer is the agent's own; only text is supported"),
+    "modalities": ((["text"], None), "only text is supported"),
+    "audio": ((None,), "only text is supported"),
+    "n": ((1, None), "only one answer is given"),
+    "logprobs": ((False, None), "log probabilities are not supported"),
+    "top_logprobs": ((0, None), "log probabilities are not supported"),
+    "web_search_options": ((None,), "the agent's tools are its own"),
+    "verbosity": (("medium", None), "only the default is supported"),
+}
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Return a checked request.
+
+    Raises:
+        WireError: The body is not JSON, a field is of the wrong type or out of range, or asks for what is refused.
+    """
+    data = parse_json(body)
+    for field, (harmless, reason) in REFUSED.items():
+        if field in data and not any(_same(data[field], value) for value in harmless):
+            raise invalid(f"{field} is not supported here: {reason}", param=field, code="unsupported_parameter")
+    return parse_model(ChatRequest, data)
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """Return a JSON object; WireError where it is none."""
+    try:
+        data: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise invalid("the body is not JSON" if body.strip() else "the body is empty; send a JSON object") from None
+    if not isinstance(data, dict):
+        raise invalid("the body must be a JSON object")
+    return cast("dict[str, Any]", data)
+
+
+def parse_model(model: type[ModelT], data: dict[str, Any]) -> ModelT:
+    """Return checked data; WireError naming the field that is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _problem(error) from None
+
+
+def _problem(error: ValidationError) -> WireError:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    location = [
+        part
+        for part in problem["loc"]
+        if not (isinstance(part, str) and ("[" in part or part in ("str", "float", "int")))
+    ]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    return invalid(f"{field}: {problem['msg'][0].lower()}{problem['msg'][1:]}", param=field or None)
+
+
+def _same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and value == other

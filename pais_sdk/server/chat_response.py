@@ -1,0 +1,116 @@
+"""The answers of the chat completions API, plain and as chunks of a stream."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from pydantic_ai.usage import RunUsage
+
+from ..events import RunOutcome, ToolCalled
+
+_FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
+
+
+class ChatResponse:
+    """Writes the answer to one request.
+
+    Args:
+        model: The model's name as the client sent it.
+        progress: How tool calls show in a stream: `chunk`, `kaos-ui`, `kaos-cli` or `off`.
+        max_steps: The run's limit, told with the progress.
+        include_usage: Whether the stream ends with a chunk that has the usage.
+    """
+
+    def __init__(self, model: str, *, progress: str, max_steps: int, include_usage: bool) -> None:
+        self._progress = progress
+        self._max_steps = max_steps
+        self._include_usage = include_usage
+        self._base = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        usage = ',"usage":null' if include_usage else ""
+        head = json.dumps({**self._base, "object": "chat.completion.chunk"})
+        # A chunk of text is these two around one JSON string: nothing else is built for a token.
+        self._before = f'data: {head[:-1]}, "choices": [{{"index": 0, "delta": {{"content": '
+        self._after = f'}}, "logprobs": null, "finish_reason": null}}]{usage}}}\n\n'
+
+    def plain(self, outcome: RunOutcome[Any]) -> dict[str, Any]:
+        """Return the whole answer."""
+        message = {"role": "assistant", "content": outcome.text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(outcome)}
+        return {
+            **self._base,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": usage_object(outcome.usage),
+            "session_id": outcome.session_id,
+        }
+
+    def role(self) -> bytes:
+        """Return the first chunk of a stream."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def text(self, text: str) -> bytes:
+        """Return a chunk with the next piece of text."""
+        return f"{self._before}{json.dumps(text)}{self._after}".encode()
+
+    def tool_called(self, event: ToolCalled) -> bytes:
+        """Return what a stream says before a tool runs."""
+        progress = {
+            "type": "progress",
+            "step": event.step,
+            "max_steps": self._max_steps,
+            "action": "tool_call",
+            "target": event.tool_name,
+        }
+        if self._progress == "off":
+            return b""
+        if self._progress == "kaos-cli":
+            return self.text(json.dumps(progress))
+        chunk = self._chunk({}, progress=progress)
+        if self._progress == "kaos-ui":
+            # To the rules of SSE a line that begins with a space is an unknown field; KAOS's UI trims and reads it.
+            delta = {"choices": [{"index": 0, "delta": {"content": json.dumps(progress)}, "finish_reason": None}]}
+            return f" data: {json.dumps(delta)}\n".encode() + chunk
+        return chunk
+
+    def end(self, outcome: RunOutcome[Any]) -> bytes:
+        """Return the last chunks of a stream that ended well."""
+        chunks = self._chunk({}, finish_reason=_finish_reason(outcome))
+        if self._include_usage:
+            body: dict[str, Any] = {
+                **self._base,
+                "object": "chat.completion.chunk",
+                "choices": [],
+                "usage": usage_object(outcome.usage),
+            }
+            chunks += event_line(body)
+        return chunks + b"data: [DONE]\n\n"
+
+    def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        body: dict[str, Any] = {**self._base, "object": "chat.completion.chunk", "choices": [choice], **more}
+        if self._include_usage:
+            body["usage"] = None
+        return event_line(body)
+
+
+def event_line(body: Any) -> bytes:
+    """Return one server-sent event with JSON data."""
+    return f"data: {json.dumps(body)}\n\n".encode()
+
+
+def usage_object(usage: RunUsage) -> dict[str, Any]:
+    """Return the usage of all model requests of a run in OpenAI's names."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.output_reasoning_tokens},
+    }
+
+
+def _finish_reason(outcome: RunOutcome[Any]) -> str:
+    return _FINISH_REASONS.get(outcome.finish_reason or "", "stop")

@@ -1,0 +1,131 @@
+"""What goes wrong, as clients see it: one table of statuses, codes and fixed sentences."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    ModelAPIError,
+    ModelHTTPError,
+    ModelRateLimitError,
+)
+
+from ..errors import (
+    InvalidRequestError,
+    MaxStepsError,
+    MemoryUnavailableError,
+    OverloadedError,
+    RunCancelledError,
+    RunError,
+    RunTimeoutError,
+    SessionBusyError,
+)
+
+
+@dataclass(kw_only=True, eq=False)
+class WireError(Exception):
+    """An error on its way to a client; also raised by handlers that find a request wrong."""
+
+    status: int
+    type: str
+    message: str
+    code: str | None = None
+    param: str | None = None
+    retry_after_s: int | None = None
+    should_retry: bool = True
+    """False where a client that tries again would pay for a second run, or wait in vain once more."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The error object of OpenAI's API."""
+        code = self.code or (None if self.type == "invalid_request_error" else self.type)
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": code}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(self.retry_after_s)
+        if not self.should_retry:
+            headers["x-should-retry"] = "false"
+        return headers
+
+
+def invalid(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> WireError:
+    """Return the error for a request that is wrong; the message says what and names the field."""
+    return WireError(status=status, type="invalid_request_error", message=message, param=param, code=code)
+
+
+def wire_error(error: BaseException) -> WireError:
+    """Return what a client is told about an error; never the text of one that is not meant for it."""
+    if isinstance(error, WireError):
+        return error
+    if isinstance(error, InvalidRequestError):
+        return invalid(error.message, param=error.param)
+    if isinstance(error, SessionBusyError):
+        message = "The session is busy with another run. Send the request again when that has ended."
+        return WireError(status=409, type="session_busy", message=message, should_retry=error.waited_s == 0)
+    if isinstance(error, OverloadedError):
+        message = "Too many runs are active. Send the request again later."
+        return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=error.retry_after_s)
+    if isinstance(error, MemoryUnavailableError):
+        return WireError(status=503, type="memory_unavailable", message="The memory of this agent does not answer.")
+    if isinstance(error, RunError):
+        return _ended(error)
+    return _failed()
+
+
+def _failed() -> WireError:
+    return WireError(status=500, type="server_error", message="The agent failed to answer.", should_retry=False)
+
+
+def _ended(error: RunError) -> WireError:
+    cause = error.outcome.error
+    if isinstance(error, MaxStepsError):
+        message = "The agent reached its limit of model requests before it had an answer."
+        return WireError(status=422, type="max_steps", message=message, should_retry=False)
+    if isinstance(error, RunTimeoutError):
+        message = "The run took longer than it may."
+        return WireError(status=504, type="timeout", message=message, should_retry=False)
+    if isinstance(error, RunCancelledError):
+        return WireError(status=409, type="cancelled", message="The run was cancelled.", should_retry=False)
+    if isinstance(cause, MemoryUnavailableError):
+        message = "The agent answered, but its memory could not store the run."
+        return WireError(status=503, type="memory_unavailable", message=message, should_retry=False)
+    return _upstream(cause) or _failed()
+
+
+def _upstream(error: BaseException | None) -> WireError | None:
+    """Return the error for a model that did not answer, or None where it was not the model."""
+    model_error = next((found for found in _leaves(error) if isinstance(found, ModelAPIError)), None)
+    if model_error is None:
+        if isinstance(error, AgentRunError):
+            message = "The agent did not arrive at a valid answer."
+            return WireError(status=500, type="server_error", message=message, should_retry=False)
+        return None
+    status = model_error.status_code if isinstance(model_error, ModelHTTPError) else None
+    if status == 429 or isinstance(model_error, ModelRateLimitError):
+        retry = None if model_error.retry_after is None else max(0, math.ceil(model_error.retry_after))
+        message = "The model's provider limits the rate of requests. Send the request again later."
+        return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=retry)
+    if status is None:
+        message = "The model could not be reached."
+    elif status in (401, 403):
+        message = "The model's provider refused this server's credentials."
+    elif status == 404:
+        message = "The model's provider does not know the model or the path."
+    elif 400 <= status < 500:
+        message = "The model's provider refused the request."
+    else:
+        message = "The model's provider failed."
+    return WireError(status=502, type="upstream_error", message=message, should_retry=False)
+
+
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+    return [] if error is None else [error]

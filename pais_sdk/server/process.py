@@ -1,0 +1,45 @@
+"""A server as the main thing of a process: it runs until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from .._listen import open_socket, serve_socket, url_of
+
+if TYPE_CHECKING:
+    from .app import AgentServer
+
+_log = logging.getLogger("pais_sdk.server")
+
+
+def run_server(server: AgentServer, *, host: str | None, port: int | None) -> None:
+    """Serve until SIGINT or SIGTERM; runs that are active then are cancelled and stored."""
+    settings = server.settings
+    listener = open_socket(settings.agent_host if host is None else host, settings.agent_port if port is None else port)
+    _log.info("agent %r listens on %s", server.runtime.name, url_of(listener))
+    with asyncio.Runner() as runner:
+        runner.run(_serve(server, listener))
+    _log.info("agent %r has stopped", server.runtime.name)
+
+
+async def _serve(server: AgentServer, listener: object) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+
+    async def stopped() -> None:
+        await stop.wait()
+        await (
+            server.runtime.close()
+        )  # ends active runs, so that their streams get a last event before the sockets close
+
+    await serve_socket(
+        server,
+        listener,  # pyright: ignore[reportArgumentType]
+        shutdown_trigger=stopped,
+        access_log=server.settings.agent_access_log,
+    )

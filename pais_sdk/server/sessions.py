@@ -1,0 +1,68 @@
+"""GET /memory/sessions, GET /memory/events, DELETE /memory/sessions/{id}: what is stored, in KAOS's shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from ..memory import check_session_id
+from ..runtime import AgentRuntime
+from .errors import WireError, invalid
+
+_DEFAULT_LIMIT = 100
+_MAX_LIMIT = 1000
+
+
+class SessionEndpoints:
+    """The memory of the runtime, read in bounded pages."""
+
+    def __init__(self, runtime: AgentRuntime[Any]) -> None:
+        self._runtime = runtime
+
+    async def list(self, request: Request) -> JSONResponse:
+        """List session ids, the most recently used first."""
+        limit, cursor = _limit(request), request.query_params.get("cursor")
+        page = await self._runtime.call(lambda: self._runtime.memory.list_sessions(limit=limit, cursor=cursor))
+        return JSONResponse(
+            {"agent": self._runtime.name, "sessions": list(page), "total": len(page), "next": page.next}
+        )
+
+    async def events(self, request: Request) -> JSONResponse:
+        """List the newest events, of one session or of all, oldest first; `next` leads to older ones."""
+        limit = _limit(request)
+        session_id, before = request.query_params.get("session_id"), request.query_params.get("cursor")
+        if session_id is not None:
+            check_session_id(session_id)
+        memory = self._runtime.memory
+        events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit + 1, before=before))
+        older, events = len(events) > limit, events[-limit:]
+        return JSONResponse(
+            {
+                "agent": self._runtime.name,
+                "events": [event.to_dict() for event in events],
+                "total": len(events),
+                "next": events[0].event_id if older else None,
+            }
+        )
+
+    async def delete(self, request: Request) -> JSONResponse:
+        """Delete a session; what runs in it is cancelled first."""
+        session_id = check_session_id(request.path_params["session_id"])
+        if not await self._runtime.delete_session(session_id):
+            raise WireError(
+                status=404,
+                type="invalid_request_error",
+                code="session_not_found",
+                message=f"There is no session {session_id!r}.",
+                param="session_id",
+            )
+        return JSONResponse({"agent": self._runtime.name, "session_id": session_id, "deleted": True})
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
+        raise invalid(f"limit must be a whole number from 1 to {_MAX_LIMIT}", param="limit")
+    return min(int(text), _MAX_LIMIT)

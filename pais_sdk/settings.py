@@ -1,0 +1,196 @@
+"""Settings: the environment contract; nothing else in this package reads the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import ConfigurationError
+
+
+def _env(*names: str, default: Any = None, text: str, **limits: Any) -> Any:
+    """Declare a field that is read from the first of these variables that is set."""
+    choices = AliasChoices(*names, names[0].lower())
+    return Field(default=default, validation_alias=choices, description=text, **limits)
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """What the environment says. Read once, when it is made; values given in code win over the environment.
+
+    Unknown variables and empty ones do not matter; no file is read.
+
+    Raises:
+        ConfigurationError: A value cannot be used; the text names the variable.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, hide_input_in_errors=True
+    )
+
+    agent_name: str | None = _env("AGENT_NAME", text="The agent's name; unset, the agent's own, else `agent`.")
+    agent_description: str | None = _env("AGENT_DESCRIPTION", text="What the agent does, for its card.")
+    agent_instructions: str | None = _env("AGENT_INSTRUCTIONS", text="Added to the agent's own instructions.")
+
+    model_api_url: str | None = _env(
+        "MODEL_API_URL", text="An OpenAI-compatible endpoint; `/v1` is appended where it is missing. Needs MODEL_NAME."
+    )
+    model_name: str | None = _env("MODEL_NAME", text="The model at MODEL_API_URL.")
+    model_api_key: SecretStr | None = _env(
+        "MODEL_API_KEY", text="The key for MODEL_API_URL; unset, a placeholder goes out. OPENAI_API_KEY never does."
+    )
+    tool_call_mode: Literal["auto", "native"] = _env(
+        "TOOL_CALL_MODE", default="auto", text="How tools are offered to the model: `auto` and `native` are the same."
+    )
+    debug_mock_responses: str | None = _env(
+        "DEBUG_MOCK_RESPONSES",
+        text="A JSON list of answers in place of every model: the n-th model request of a run gets the n-th. "
+        'An answer is a text, or `{"tool_calls": [{"name": ..., "arguments": {...}}]}`.',
+    )
+
+    agent_host: str = _env("AGENT_HOST", default="127.0.0.1", text="The address to listen on.")
+    agent_port: int = _env(
+        "AGENT_PORT", "PAI_AGENT_PORT", "PORT", default=8000, ge=0, le=65535, text="The port; 0 for a free one."
+    )
+    agent_public_url: str | None = _env(
+        "AGENT_PUBLIC_URL", text="The URL that others reach the agent at, for its card; unset, the request's own."
+    )
+    agent_trust_forwarded: bool = _env(
+        "AGENT_TRUST_FORWARDED",
+        default=False,
+        text="Whether X-Forwarded-Proto, -Host and -Prefix are believed; only behind a proxy that sets them.",
+    )
+    agent_access_log: bool = _env("AGENT_ACCESS_LOG", default=False, text="Whether every request is logged.")
+    agent_max_body_bytes: int = _env(
+        "AGENT_MAX_BODY_BYTES", default=16 * 1024 * 1024, ge=1, text="The largest request body, in bytes."
+    )
+    agent_progress: Literal["chunk", "kaos-ui", "kaos-cli", "off"] = _env(
+        "AGENT_PROGRESS",
+        default="chunk",
+        text="How tool calls show in a stream: a chunk with an empty delta and a `progress` field; `kaos-ui` adds the "
+        "line that KAOS's UI reads; `kaos-cli` puts the JSON into the content, as KAOS's CLI wants it; or `off`.",
+    )
+    agent_keepalive_s: float = _env(
+        "AGENT_KEEPALIVE_SECONDS",
+        default=15.0,
+        gt=0,
+        text="Seconds of silence after which a stream gets a comment line.",
+    )
+
+    max_steps: int = _env(
+        "AGENTIC_LOOP_MAX_STEPS", "MAX_TURNS", default=10, ge=1, text="Model requests in one run at the most."
+    )
+    run_timeout_s: Seconds | None = _env("AGENT_RUN_TIMEOUT_SECONDS", text="Seconds for one run; unset, no limit.")
+    tool_timeout_s: Seconds | None = _env(
+        "AGENT_TOOL_TIMEOUT_SECONDS", text="Seconds for one tool call; unset, no limit."
+    )
+    max_active_runs: int = _env("AGENT_MAX_ACTIVE_RUNS", default=100, ge=1, text="Runs at once.")
+    on_busy: Literal["queue", "reject", "interrupt"] = _env(
+        "AGENT_ON_BUSY",
+        default="queue",
+        text="A second request in a session: waits for the first, is refused, or cancels the first.",
+    )
+    busy_wait_s: float = _env(
+        "AGENT_BUSY_WAIT_SECONDS", default=30.0, ge=0, text="The longest wait for a place or a session, in seconds."
+    )
+    on_disconnect: Literal["cancel", "finish"] = _env(
+        "AGENT_ON_DISCONNECT", default="cancel", text="What becomes of the run of a client that hangs up."
+    )
+
+    memory_type: Literal["local", "null"] = _env(
+        "MEMORY_TYPE", default="local", text="`local`: sessions in this process; `null`: none are kept."
+    )
+    memory_enabled: bool = _env("MEMORY_ENABLED", default=True, text="`false` is the same as MEMORY_TYPE=null.")
+    memory_context_limit: int = _env(
+        "MEMORY_CONTEXT_LIMIT", default=6, ge=0, text="The newest messages of a session that a run sees, in whole runs."
+    )
+    memory_max_sessions: int = _env("MEMORY_MAX_SESSIONS", default=1000, ge=1, text="Sessions that are kept.")
+    memory_max_session_events: int = _env(
+        "MEMORY_MAX_SESSION_EVENTS", default=500, ge=1, text="Messages of one session that are kept."
+    )
+    memory_ttl_s: float = _env(
+        "MEMORY_TTL_SECONDS", default=0, ge=0, text="Seconds after its last use until a session goes; 0 for never."
+    )
+    memory_stateless_ttl_s: float = _env(
+        "MEMORY_STATELESS_TTL_SECONDS",
+        default=86_400,
+        ge=0,
+        text="The same for sessions of callers who sent no session id; 0 keeps them as the others.",
+    )
+
+    log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = _env(
+        "LOG_LEVEL", "AGENT_LOG_LEVEL", default="INFO", text="What `python -m pais_sdk.serve` logs, to stderr."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(_line(problem) for problem in error.errors())) from None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("memory_type", "on_busy", "on_disconnect", "tool_call_mode", "agent_progress", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("model_api_url", "agent_public_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
+
+
+_NOT_IN_THIS_VERSION = {
+    "MCP_SERVERS": "tools over MCP",
+    "AGENT_SUB_AGENTS": "delegation",
+    "PEER_AGENTS": "delegation",
+}
+
+
+def ignored_variables() -> dict[str, str]:
+    """Return the variables that are set, as KAOS's operator does, and have no effect here, with what they ask for."""
+    return {name: feature for name, feature in _NOT_IN_THIS_VERSION.items() if os.environ.get(name)}
+
+
+def environment_table() -> str:
+    """Return all variables as a Markdown table: names in order of precedence, default, meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for field in Settings.model_fields.values():
+        names = ", ".join(f"`{name}`" for name in _names(field))
+        default = (
+            ""
+            if field.default is None
+            else f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+        )
+        rows.append(f"| {names} | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _names(field: Any) -> list[str]:
+    return [name for name in field.validation_alias.choices if name == name.upper()]
+
+
+def _line(problem: Any) -> str:
+    field = str(problem["loc"][0])
+    by_name = {name.lower(): names[0] for names in map(_names, Settings.model_fields.values()) for name in names}
+    by_name |= {name: _names(info)[0] for name, info in Settings.model_fields.items()}
+    text = problem["msg"].removeprefix("Value error, ")
+    hint = _HINTS.get(by_name.get(field.lower(), field), "")
+    return f"{by_name.get(field.lower(), field)} cannot be used: {text[0].lower()}{text[1:]}{hint}"
+
+
+_HINTS = {
+    "MEMORY_TYPE": " (sqlite and redis are not in this version)",
+    "TOOL_CALL_MODE": " (string is not in this version)",
+}
