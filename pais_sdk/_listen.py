@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,7 +37,8 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def url_of(listener: socket.socket) -> str:
     """Return the base URL of a listening socket, without a slash at its end."""
-    host, port = listener.getsockname()[:2]
+    address: tuple[str, int] = listener.getsockname()[:2]
+    host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # every interface: name the one that is always there
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -60,7 +61,7 @@ async def serve_socket(
         access_log: Whether each request is logged (logger `pais_sdk.access`).
     """
     try:
-        from hypercorn.asyncio import serve
+        from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType]
         from hypercorn.config import Config
     except ImportError as error:
         listener.close()
@@ -77,7 +78,7 @@ async def serve_socket(
 
 
 @asynccontextmanager
-async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 3.0) -> AsyncIterator[str]:
+async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 3.0) -> AsyncGenerator[str]:
     """Serve an ASGI application in this event loop while the block runs; gives its base URL."""
     listener = open_socket(host, port)
     url = url_of(listener)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict
 
 from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
@@ -58,7 +58,7 @@ def create_runtime(
     options = options or {}
     if isinstance(agent, AgentRuntime):
         _check_taken_as_it_is(settings, memory, model, options)
-        return cast("AgentRuntime[Any]", agent)
+        return agent
     chosen = resolve_model(settings, given=model)
     if chosen is None and agent.model is None:
         raise ConfigurationError(

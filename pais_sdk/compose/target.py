@@ -75,7 +75,7 @@ def _attribute(module: ModuleType, name: str, target: str, kinds: Sequence[type]
         raise ConfigurationError(f"target {target!r} has no attribute {name!r}; {_FORMS}")
     found: object = getattr(module, name)
     if not isinstance(found, tuple(kinds)):
-        raise ConfigurationError(f"target {target!r} is {_a(cast('type', type(found)))}; it must be {_one_of(kinds)}")
+        raise ConfigurationError(f"target {target!r} is {_a(type(cast('Any', found)))}; it must be {_one_of(kinds)}")
     return found
 
 

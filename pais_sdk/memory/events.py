@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pydantic_ai.conversation_store import ConversationEntry
 from pydantic_ai.messages import (
@@ -64,8 +64,9 @@ def events_of(entry: ConversationEntry) -> Iterator[MemoryEvent]:
             if isinstance(part, UserPromptPart):
                 yield _event(entry, index, part.timestamp, "user_message", user_text(part))
             elif isinstance(part, ToolReturnPart):
-                metadata = cast("dict[str, Any]", part.metadata if isinstance(part.metadata, dict) else {})
-                kind = "delegation_response" if "delegation" in metadata else "tool_result"
+                metadata: Any = part.metadata
+                delegated = isinstance(metadata, dict) and "delegation" in metadata
+                kind = "delegation_response" if delegated else "tool_result"
                 content = {"tool": part.tool_name, "result": _plain(part.content)}
                 yield _event(entry, index, part.timestamp, kind, content, outcome=part.outcome)
     else:
