@@ -177,17 +177,23 @@ def environment_table() -> str:
     return "\n".join(rows)
 
 
+def _aliases(field: Any) -> list[str]:
+    return [str(name) for name in field.validation_alias.choices]
+
+
 def _names(field: Any) -> list[str]:
-    return [name for name in field.validation_alias.choices if name == name.upper()]
+    return [name for name in _aliases(field) if name == name.upper()]
 
 
 def _line(problem: Any) -> str:
-    field = str(problem["loc"][0])
-    by_name = {name.lower(): names[0] for names in map(_names, Settings.model_fields.values()) for name in names}
-    by_name |= {name: _names(info)[0] for name, info in Settings.model_fields.items()}
+    location = str(problem["loc"][0])
+    names = next(
+        (_names(field) for name, field in Settings.model_fields.items() if location in (name, *_aliases(field))),
+        [location],
+    )
+    variable = next((name for name in names if os.environ.get(name)), names[0])
     text = problem["msg"].removeprefix("Value error, ")
-    hint = _HINTS.get(by_name.get(field.lower(), field), "")
-    return f"{by_name.get(field.lower(), field)} cannot be used: {text[0].lower()}{text[1:]}{hint}"
+    return f"{variable} cannot be used: {text[0].lower()}{text[1:]}{_HINTS.get(variable, '')}"
 
 
 _HINTS = {

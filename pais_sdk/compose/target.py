@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from ..errors import ConfigurationError
 
@@ -73,9 +73,10 @@ def _load_module(name: str) -> ModuleType:
 def _attribute(module: ModuleType, name: str, target: str, kinds: Sequence[type]) -> Any:
     if not hasattr(module, name):
         raise ConfigurationError(f"target {target!r} has no attribute {name!r}; {_FORMS}")
-    found: object = getattr(module, name)
-    if not isinstance(found, tuple(kinds)):
-        raise ConfigurationError(f"target {target!r} is {_a(type(cast('Any', found)))}; it must be {_one_of(kinds)}")
+    found: Any = getattr(module, name)
+    kind: type[Any] = type(found)
+    if not issubclass(kind, tuple(kinds)):
+        raise ConfigurationError(f"target {target!r} is {_a(kind)}; it must be {_one_of(kinds)}")
     return found
 
 

@@ -35,6 +35,11 @@ class Admission:
         """How many runs are active now."""
         return self._active
 
+    @property
+    def queued(self) -> int:
+        """How many runs wait for a place."""
+        return len(self._queue)
+
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
         """Hold one of the places; raises OverloadedError where there is none to be had."""

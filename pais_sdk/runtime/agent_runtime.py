@@ -243,7 +243,7 @@ class AgentRuntime(Generic[OutputT]):
         found = [
             exchange
             for exchange in list(self._exchanges)
-            if (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
+            if exchange.outcome is None and (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
         ]
         for exchange in found:
             exchange.cancel()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from .._listen import listening, open_socket, serve_socket, url_of
-from ..errors import MissingExtraError, PaisError
+from ..errors import MissingExtraError, PaisError, RunError
 
 try:
     from starlette.applications import Starlette
@@ -145,4 +145,6 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    if isinstance(error, RunError):
+        return error_response(error, error.outcome.session_id)
     return error_response(error, getattr(request.state, "session_id", None))

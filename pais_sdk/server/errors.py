@@ -108,8 +108,8 @@ def _upstream(error: BaseException | None) -> WireError | None:
         return None
     status = model_error.status_code if isinstance(model_error, ModelHTTPError) else None
     if status == 429 or isinstance(model_error, ModelRateLimitError):
-        retry = None if model_error.retry_after is None else max(0, math.ceil(model_error.retry_after))
         message = "The model's provider limits the rate of requests. Send the request again later."
+        retry = _retry_after(model_error)
         return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=retry)
     if status is None:
         message = "The model could not be reached."
@@ -122,6 +122,14 @@ def _upstream(error: BaseException | None) -> WireError | None:
     else:
         message = "The model's provider failed."
     return WireError(status=502, type="upstream_error", message=message, should_retry=False)
+
+
+def _retry_after(error: ModelAPIError) -> int | None:
+    if error.retry_after is not None:
+        return max(0, math.ceil(error.retry_after))
+    # LiteLLM's proxy passes its upstream's header on under a name of its own.
+    passed_on = (error.headers or {}).get("llm_provider-retry-after", "") if isinstance(error, ModelHTTPError) else ""
+    return int(passed_on) if passed_on.isdecimal() else None
 
 
 def _leaves(error: BaseException | None) -> list[BaseException]:

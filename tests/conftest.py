@@ -1,0 +1,24 @@
+"""What all tests share: the event loop, and an environment that says nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pais_sdk import Settings
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _silent_environment(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
+    """No variable of the machine reaches a test, and no key of a real provider."""
+    for field in Settings.model_fields.values():
+        for name in getattr(field.validation_alias, "choices", ()):
+            monkeypatch.delenv(str(name).upper(), raising=False)
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)

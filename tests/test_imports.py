@@ -1,0 +1,56 @@
+"""Importing does nothing heavy, and every way to import `serve` works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pais_sdk
+
+HEAVY = ("pydantic", "pydantic_ai", "anyio", "starlette", "hypercorn", "openai", "typer", "httpx", "asyncio")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+def test_importing_the_package_loads_no_heavy_library() -> None:
+    loaded = python(f"import sys, pais_sdk; print([name for name in {HEAVY!r} if name in sys.modules])")
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from pais_sdk import serve",
+        "import pais_sdk; serve = pais_sdk.serve",
+        "import pais_sdk.serve; serve = pais_sdk.serve",
+        "import pais_sdk.serve.command; from pais_sdk import serve",
+        "from pais_sdk.serve import serve",
+        "import pais_sdk.server; from pais_sdk import serve",
+        "from pais_sdk import AgentServer, serve",
+        "import importlib; importlib.import_module('pais_sdk.serve'); from pais_sdk import serve",
+    ],
+)
+def test_serve_is_the_function_in_every_import_order(imports: str) -> None:
+    assert python(f"{imports}\nprint(callable(serve), serve.__module__)") == "True pais_sdk.serve"
+
+
+def test_the_command_runs_without_a_warning() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pais_sdk.serve", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "file.py" in done.stdout
+
+
+def test_every_public_name_is_there() -> None:
+    for name in pais_sdk.__all__:
+        assert getattr(pais_sdk, name) is not None
+    assert set(pais_sdk.__all__) <= set(dir(pais_sdk))
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = pais_sdk.nothing_like_it  # type: ignore[attr-defined]
