@@ -129,9 +129,7 @@ class TestStoring:
         history[0].parts[0].content = "changed"  # type: ignore[union-attr]
         assert user_texts(await window(storing, "s", None)) == ["hi"]
 
-    @pytest.mark.parametrize(
-        ("limit", "texts"), [(0, []), (1, ["c"]), (2, ["c"]), (3, ["b", "c"]), (99, ["a", "b", "c"])]
-    )
+    @pytest.mark.parametrize(("limit", "texts"), [(0, ""), (1, "c"), (2, "c"), (3, "bc"), (99, "abc")])
     async def test_a_window_is_the_newest_messages_in_whole_runs(
         self, storing: MemoryBase, limit: int, texts: str
     ) -> None:

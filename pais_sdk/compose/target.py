@@ -74,7 +74,7 @@ def _attribute(module: ModuleType, name: str, target: str, kinds: Sequence[type]
     if not hasattr(module, name):
         raise ConfigurationError(f"target {target!r} has no attribute {name!r}; {_FORMS}")
     found: Any = getattr(module, name)
-    kind: type[Any] = type(found)
+    kind: type[Any] = found.__class__
     if not issubclass(kind, tuple(kinds)):
         raise ConfigurationError(f"target {target!r} is {_a(kind)}; it must be {_one_of(kinds)}")
     return found
