@@ -355,3 +355,25 @@ print(AgentRuntime(Agent(mock_model(["hello"])), memory=Memory()).run_sync("x").
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("hello\nclosed\n", "", 0)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same loop", "another loop"])
+async def test_a_cancelled_wait_for_an_event_loses_none(elsewhere: bool) -> None:
+    gated = GatedModel()
+    runtime = AgentRuntime(Agent(gated.model))
+    with fail_after(5):
+        if elsewhere:
+            await asyncio.to_thread(loop_thread().run, lambda: _opened(runtime))
+        async with runtime.stream("go") as run:
+            while await anext(run) != TextDelta("one "):
+                pass
+            for _ in range(3):
+                waiting = asyncio.ensure_future(anext(run))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+            assert runtime.loop is not None
+            runtime.loop.call_soon_threadsafe(gated.gate.set)
+            assert await anext(run) == TextDelta("two")
+        await runtime.close()

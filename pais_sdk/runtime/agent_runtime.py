@@ -159,12 +159,13 @@ class AgentRuntime(Generic[OutputT]):
     async def _enter(self, stack: AsyncExitStack) -> None:
         for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
             await stack.enter_async_context(part)
-        stack.push_async_callback(self._end_runs)
+        stack.push_async_callback(self._cancel_all)
 
-    async def _end_runs(self) -> None:
-        for exchange in list(self._exchanges):
+    async def _cancel_all(self) -> None:
+        exchanges = list(self._exchanges)
+        for exchange in exchanges:
             exchange.cancel()
-        for exchange in list(self._exchanges):
+        for exchange in exchanges:
             if exchange.task is not None:
                 await finished(exchange.task)
 
@@ -248,6 +249,11 @@ class AgentRuntime(Generic[OutputT]):
         for exchange in found:
             exchange.cancel()
         return bool(found)
+
+    async def cancel_all(self) -> None:
+        """Cancel everything that runs or waits, and return when it has ended and is stored."""
+        if (loop := self._lifetime.loop) is not None:
+            await call_on(loop, self._cancel_all)
 
     async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs in a session and delete it; returns whether there was such a session."""

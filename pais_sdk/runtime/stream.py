@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import anyio
 
 from .._loop import call_on
 from ..events import RunEnded, RunEvent, RunOutcome
@@ -29,6 +32,7 @@ class RunStream(Generic[OutputT]):
         self._request = request
         self._exchange: Exchange | None = None
         self._ended = False
+        self._coming: Future[RunEvent] | None = None
 
     @property
     def session_id(self) -> str:
@@ -76,7 +80,11 @@ class RunStream(Generic[OutputT]):
         if asyncio.get_running_loop() is exchange.loop:
             event = await exchange.events.get()
         else:
-            event = await call_on(exchange.loop, exchange.events.get)
+            # The event may be on its way from the other loop when we are cancelled: the next call waits for it then.
+            if self._coming is None:
+                self._coming = asyncio.run_coroutine_threadsafe(exchange.events.get(), exchange.loop)
+            event = await asyncio.shield(asyncio.wrap_future(self._coming))
+            self._coming = None
         self._ended = isinstance(event, RunEnded)
         return event
 
@@ -95,10 +103,11 @@ class RunStream(Generic[OutputT]):
 async def finished(task: asyncio.Task[Any]) -> None:
     """Return when a task is over, whatever it raised; a cancellation of the caller waits until then."""
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    with anyio.CancelScope(shield=True):  # a cancelled scope of the caller's would cancel every single wait
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
     if cancelled is not None:
         raise cancelled

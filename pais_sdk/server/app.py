@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from .._listen import listening, open_socket, serve_socket, url_of
+from .._listen import listening
 from ..errors import MissingExtraError, PaisError, RunError
 
 try:
@@ -29,8 +27,6 @@ from .errors import WireError, invalid
 from .probes import ProbeEndpoints
 from .sessions import SessionEndpoints
 from .thread import ServerHandle, start_in_thread
-
-_log = logging.getLogger("pais_sdk.server")
 
 
 class AgentServer:
@@ -71,14 +67,19 @@ class AgentServer:
             },
             lifespan=self._lifespan,
         )
-        self._stop: asyncio.Event | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._started: AsyncExitStack | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
+        async with self.opened():
+            yield
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Keep the runtime open while the block runs; one that was open before stays so after it."""
         was_open = self.runtime.loop is not None
         await self.runtime.open()
         try:
@@ -94,36 +95,37 @@ class AgentServer:
         run_server(self, host=host, port=port)
 
     async def start(self, host: str | None = None, port: int | None = None) -> str:
-        """Serve in this event loop and return the base URL at once; `stop()` ends it."""
-        if self._serving is not None:
+        """Serve in this event loop and return the base URL; `stop()` ends it."""
+        if self._started is not None:
             raise RuntimeError("the server is started already; stop it first")
-        listener = open_socket(self.settings.agent_host if host is None else host, self._port(port))
-        url = url_of(listener)
-        self._stop = asyncio.Event()
-        self._serving = asyncio.create_task(serve_socket(self, listener, shutdown_trigger=self._stop.wait))
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(self.running(host, port))
+            self._started = stack.pop_all()
         return url
 
     async def stop(self) -> None:
         """End what `start` began; nothing where nothing was."""
-        if self._serving is None or self._stop is None:
-            return
-        self._stop.set()
-        serving, self._serving = self._serving, None
-        await serving
+        if self._started is not None:
+            started, self._started = self._started, None
+            await started.aclose()
 
     @asynccontextmanager
     async def running(self, host: str | None = None, port: int | None = None) -> AsyncGenerator[str]:
-        """Serve in this event loop while the block runs: `async with app.running(port=0) as url`."""
+        """Serve in this event loop while the block runs: `async with app.running(port=0) as url`.
+
+        At its end what still runs is cancelled and stored, and its clients are told.
+        """
         host = self.settings.agent_host if host is None else host
-        async with listening(self, host=host, port=self._port(port)) as url:
-            yield url
+        port = self.settings.agent_port if port is None else port
+        async with self.opened(), listening(self, host=host, port=port) as url:
+            try:
+                yield url
+            finally:
+                await self.runtime.cancel_all()
 
     def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:
         """Serve on the SDK's own loop thread, for notebooks; returns when it listens."""
-        return start_in_thread(self, host=host, port=self._port(port))
-
-    def _port(self, port: int | None) -> int:
-        return self.settings.agent_port if port is None else port
+        return start_in_thread(self, host=host, port=port)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from socket import socket
 from typing import TYPE_CHECKING
 
 from .._listen import open_socket, serve_socket, url_of
@@ -25,7 +26,7 @@ def run_server(server: AgentServer, *, host: str | None, port: int | None) -> No
     _log.info("agent %r has stopped", server.runtime.name)
 
 
-async def _serve(server: AgentServer, listener: object) -> None:
+async def _serve(server: AgentServer, listener: socket) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -33,13 +34,7 @@ async def _serve(server: AgentServer, listener: object) -> None:
 
     async def stopped() -> None:
         await stop.wait()
-        await (
-            server.runtime.close()
-        )  # ends active runs, so that their streams get a last event before the sockets close
+        await server.runtime.cancel_all()  # their streams get a last event before the sockets close
 
-    await serve_socket(
-        server,
-        listener,  # pyright: ignore[reportArgumentType]
-        shutdown_trigger=stopped,
-        access_log=server.settings.agent_access_log,
-    )
+    async with server.opened():
+        await serve_socket(server, listener, shutdown_trigger=stopped, access_log=server.settings.agent_access_log)

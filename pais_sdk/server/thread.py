@@ -49,6 +49,6 @@ class ServerHandle:
         return f"<ServerHandle {self.url}>"
 
 
-def start_in_thread(server: AgentServer, *, host: str | None, port: int) -> ServerHandle:
+def start_in_thread(server: AgentServer, *, host: str | None, port: int | None) -> ServerHandle:
     """Start a server on the loop thread and return its handle."""
     return ServerHandle(server, loop_thread().run(lambda: server.start(host, port)))
