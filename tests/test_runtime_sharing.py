@@ -39,7 +39,7 @@ async def begun(runtime: AgentRuntime[Any], gated: GatedModel, session_id: str) 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+    while not condition():
         await asyncio.sleep(0)
 
 

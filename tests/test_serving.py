@@ -208,3 +208,32 @@ def test_a_start_that_cannot_work_ends_with_one_line(
     assert last.startswith("pais_sdk: ")
     assert words in last
     assert "Traceback" not in done.stderr
+
+
+HANGING = """
+import asyncio
+from pydantic_ai import Agent
+from pydantic_ai.models.function import FunctionModel
+
+async def stream(messages, info):
+    yield "one "
+    await asyncio.Event().wait()
+
+agent = Agent(FunctionModel(stream_function=stream))
+"""
+
+
+def test_a_stream_that_is_open_when_the_process_is_stopped_gets_a_last_event(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(HANGING)
+    with running(SERVE, tmp_path) as (url, process):
+        body = json.dumps({"messages": [{"role": "user", "content": "go"}], "stream": True}).encode()
+        request = urllib.request.Request(f"{url}/v1/chat/completions", body)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            while b"one " not in answer.readline():
+                pass
+            process.send_signal(signal.SIGTERM)
+            rest = answer.read().decode()
+        assert json.loads(rest.strip().removeprefix("data: "))["error"]["code"] == "cancelled"
+        _, log = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert "Traceback" not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
@@ -13,6 +14,7 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.usage import RunUsage
 
 from ..errors import ConfigurationError, InvalidRequestError
+from .append import appended, new_record
 from .base import STATELESS_TTL_S, Memory, MemorySession, OnBusy, SessionLog, SessionPage
 from .chain import MessageChains
 from .events import MemoryEvent
@@ -30,6 +32,10 @@ class _Session:
         self.annotations: list[MemoryEvent] = []
         self.length = 0
         self.expires_at: float | None = None
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= time.monotonic()
 
 
 class LocalMemory(Memory):
@@ -62,6 +68,9 @@ class LocalMemory(Memory):
         self._chains = MessageChains()
         self._locks = SessionLocks()
         self._next_expiry = float("inf")
+        self._guard = threading.RLock()  # a cell may look while a run on another thread writes
+
+    async def check(self) -> None: ...
 
     @asynccontextmanager
     async def open_session(
@@ -76,16 +85,16 @@ class LocalMemory(Memory):
             held.release()
 
     async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
-        session = self._get(session_id)
-        if session is None:
-            record = ConversationRecord(conversation_id=session_id, head_id=None, scope=scope_of(session_id))
-            session = self._put(_Session(record), ttl_s=None)
-        session.annotations.extend(events)
-        if self._max_messages is not None:
-            del session.annotations[: -self._max_messages]
+        with self._guard:
+            session = self._get(session_id)
+            if session is None:
+                session = self._put(_Session(new_record(session_id)), ttl_s=None)
+            self._add_annotations(session, events)
 
     async def read_page(self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
-        ids = [key for key in reversed(self._sessions) if scope_of(key) == scope and self._get(key) is not None]
+        with self._guard:
+            newest_first = list(reversed(self._sessions))
+            ids = [key for key in newest_first if scope_of(key) == scope and self._get(key) is not None]
         start = 0
         if cursor is not None:
             try:
@@ -100,23 +109,26 @@ class LocalMemory(Memory):
         return page
 
     async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None:
-        session = self._get(session_id)
-        if session is None:
-            return None
-        entries = self._chains.read(session.record.head_id, limit)
-        complete = not entries or not self._chains.has(entries[0].parent_id)
-        annotations = session.annotations
+        with self._guard:
+            session = self._get(session_id)
+            if session is None:
+                return None
+            entries = self._chains.read(session.record.head_id, limit)
+            complete = not entries or not self._chains.has(entries[0].parent_id)
+            annotations = list(session.annotations)
         if not complete:
             since = entries[0].message.timestamp
             annotations = [event for event in annotations if since is None or event.timestamp >= since]
-        return SessionLog(entries, list(annotations), complete)
+        return SessionLog(entries, annotations, complete)
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
-        session = self._get(conversation_id)
-        return None if session is None else _copy(session.record)
+        with self._guard:
+            session = self._get(conversation_id)
+            return None if session is None else _copy(session.record)
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> Sequence[ConversationRecord]:
-        live = (self._get(key) for key in list(self._sessions))
+        with self._guard:
+            live = [self._get(key) for key in list(self._sessions)]
         records = [entry.record for entry in live if entry and scope in (None, entry.record.scope)]
         records.sort(key=lambda record: record.updated_at, reverse=True)
         return [_copy(record) for record in records[:limit]]
@@ -128,33 +140,45 @@ class LocalMemory(Memory):
         new_entries: Sequence[ConversationEntry] = (),
         expected_revision: str | None,
     ) -> None:
-        stored = self._get(record.conversation_id)
-        if (stored.record.revision if stored else None) != expected_revision:
-            raise ConversationConflict(record.conversation_id)
-        new_ids = {entry.id for entry in new_entries}
-        if record.head_id is not None and record.head_id not in new_ids and not self._chains.has(record.head_id):
-            raise ConversationConflict(record.conversation_id)
-        self._write(record, new_entries, ttl_s=None)
+        with self._guard:
+            stored = self._get(record.conversation_id)
+            if (stored.record.revision if stored else None) != expected_revision:
+                raise ConversationConflict(record.conversation_id)
+            new_ids = {entry.id for entry in new_entries}
+            if record.head_id is not None and record.head_id not in new_ids and not self._chains.has(record.head_id):
+                raise ConversationConflict(record.conversation_id)
+            self._write(record, new_entries, ttl_s=None)
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
-        stored = self._get(conversation_id)
-        if stored is None or stored.record.revision != expected_revision:
-            raise ConversationConflict(conversation_id)
-        self._drop(conversation_id)
+        with self._guard:
+            stored = self._get(conversation_id)
+            if stored is None or stored.record.revision != expected_revision:
+                raise ConversationConflict(conversation_id)
+            self._drop(conversation_id)
 
     async def read_entry(self, entry_id: str) -> ConversationEntry:
-        return self._chains.entry(entry_id)
+        with self._guard:
+            return self._chains.entry(entry_id)
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
-        return self._chains.read(head_id, limit)
+        with self._guard:
+            return self._chains.read(head_id, limit)
 
     def _get(self, session_id: str) -> _Session | None:
         session = self._sessions.get(session_id)
-        if session is not None and session.expires_at is not None and session.expires_at <= time.monotonic():
-            if not self._locks.is_held(session_id):
-                self._drop(session_id)
+        if session is not None and session.expired and not self._locks.is_held(session_id):
+            self._drop(session_id)
             return None
         return session
+
+    def _window(self, session_id: str, limit: int | None) -> list[ModelMessage] | None:
+        """Return the history for a run that has just taken the session; None where nothing is stored."""
+        with self._guard:
+            session = self._sessions.get(session_id)
+            if session is not None and session.expired:
+                self._drop(session_id)
+                session = None
+            return None if session is None else self._chains.window(session.record.head_id, limit)
 
     def _append(
         self,
@@ -164,28 +188,16 @@ class LocalMemory(Memory):
         usage: RunUsage | None,
         ttl_s: float | None,
     ) -> None:
-        session = self._get(session_id)
-        record = (
-            ConversationRecord(conversation_id=session_id, head_id=None, scope=scope_of(session_id))
-            if session is None
-            else session.record
-        )
-        entries: list[ConversationEntry] = []
-        head_id = record.head_id
-        for message in messages:
-            entries.append(ConversationEntry(parent_id=head_id, message=message))
-            head_id = entries[-1].id
-        updated = ConversationRecord(
-            conversation_id=session_id,
-            head_id=head_id,
-            usage=record.usage if usage is None else record.usage + usage,
-            scope=record.scope,
-            branches=record.branches,
-            forked_from=record.forked_from,
-            forked_at=record.forked_at,
-        )
-        stored = self._write(updated, entries, ttl_s=ttl_s)
-        stored.annotations.extend(annotations)
+        with self._guard:
+            session = self._get(session_id)
+            record = new_record(session_id) if session is None else session.record
+            updated, entries = appended(record, messages, usage)
+            self._add_annotations(self._write(updated, entries, ttl_s=ttl_s), annotations)
+
+    def _add_annotations(self, session: _Session, annotations: Sequence[MemoryEvent]) -> None:
+        session.annotations.extend(annotations)
+        if self._max_messages is not None:
+            del session.annotations[: -self._max_messages]
 
     def _write(
         self, record: ConversationRecord, entries: Sequence[ConversationEntry], *, ttl_s: float | None
@@ -246,11 +258,8 @@ class _LocalSession(MemorySession):
         self._held = True
 
     def read(self, limit: int | None) -> None:
-        session = self._memory._get(self._internal_id)  # pyright: ignore[reportPrivateUsage]
-        if session is not None:
-            self.exists = True
-            chains = self._memory._chains  # pyright: ignore[reportPrivateUsage]
-            self.history = chains.window(session.record.head_id, limit)
+        window = self._memory._window(self._internal_id, limit)  # pyright: ignore[reportPrivateUsage]
+        self.exists, self.history = window is not None, window or []
 
     async def append(
         self,
