@@ -24,7 +24,14 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.usage import RunUsage
 
-from pais_sdk import ConfigurationError, InvalidRequestError, InvalidSessionIdError, LocalMemory, NullMemory
+from pais_sdk import (
+    ConfigurationError,
+    InvalidRequestError,
+    InvalidSessionIdError,
+    LocalMemory,
+    MemoryUnavailableError,
+    NullMemory,
+)
 from pais_sdk import Memory as MemoryBase
 from pais_sdk.errors import SessionBusyError
 from pais_sdk.memory.local import LocalMemory as Local
@@ -340,3 +347,22 @@ class TestLocalLimits:
         limits: dict[str, Any] = {name: 0}
         with pytest.raises(ConfigurationError, match=name):
             LocalMemory(**limits)
+
+    async def test_what_cannot_be_stored_is_said_and_nothing_of_it_is_there(self) -> None:
+        memory = Local()
+        half = ModelRequest([UserPromptPart("\ud800")], run_id="r")
+        with pytest.raises(MemoryUnavailableError, match="JSON"):
+            await append(memory, "s", [*exchange("before", "r"), half])
+        assert await memory.get_events("s") == []
+        await append(memory, "s", exchange("after", "r2"))
+        assert user_texts(await window(memory, "s", None)) == ["after"]
+
+    async def test_what_a_tool_returned_is_stored_as_text_where_it_is_no_json(self) -> None:
+        class Thing:
+            def __str__(self) -> str:
+                return "a thing"
+
+        memory = Local()
+        await append(memory, "s", [ModelRequest([ToolReturnPart("t", Thing(), "c")], run_id="r")])
+        events = await memory.get_events("s")
+        assert events[0].content == {"tool": "t", "result": "a thing"}

@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 from pydantic_ai.conversation_store import ConversationEntry
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
 
+from ..errors import MemoryUnavailableError
+
 _MESSAGE: TypeAdapter[ModelMessage] = TypeAdapter(ModelMessage)
 
 
@@ -29,8 +31,11 @@ class MessageChains:
 
     @staticmethod
     def pack(entry: ConversationEntry) -> bytes:
-        """Return a message as it is stored."""
-        return _MESSAGE.dump_json(entry.message, exclude_none=True)
+        """Return a message as it is stored; MemoryUnavailableError where it cannot be written as JSON."""
+        try:
+            return _MESSAGE.dump_json(entry.message, exclude_none=True, fallback=str)
+        except ValueError as error:
+            raise MemoryUnavailableError(f"a message cannot be stored as JSON: {error}") from error
 
     def has(self, entry_id: str | None) -> bool:
         return entry_id in self._links

@@ -122,9 +122,12 @@ def parse_chat_request(body: bytes) -> ChatRequest:
 def parse_json(body: bytes) -> dict[str, Any]:
     """Return a JSON object; WireError where it is none."""
     try:
-        data: Any = json.loads(body)
+        data: Any = json.loads(body.decode("utf-8-sig"))
+        if b"\\ud" in body.lower():  # only an escape can hide half a character, which nothing can store or send
+            json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
-        raise invalid("the body is not JSON" if body.strip() else "the body is empty; send a JSON object") from None
+        what = "is not JSON in UTF-8" if body.strip() else "is empty; send a JSON object"
+        raise invalid(f"the body {what}") from None
     if not isinstance(data, dict):
         raise invalid("the body must be a JSON object")
     return cast("dict[str, Any]", data)
