@@ -201,6 +201,9 @@ class Memory(ConversationStore):
             limit: The newest this many; None for all, 0 for none.
             before: The id of an event: only what happened before it.
 
+        Raises:
+            InvalidRequestError: `limit` is negative, or there is no event `before`.
+
         Source:
             Event names and shapes are KAOS's memory API.
         """
@@ -219,9 +222,10 @@ class Memory(ConversationStore):
         while True:
             log = await self.read_log(session_id, limit=window)
             if log is None:
-                return []
+                log = SessionLog((), (), complete=True)
             events, found = _cut(_in_order(log), types, before)
             if log.complete or window is None or (found and limit is not None and len(events) >= limit):
+                _check_found(found)
                 return events if limit is None else events[-limit:]
             window *= 4
 
@@ -244,7 +248,8 @@ class Memory(ConversationStore):
                 events.extend(found)
             cursor = page.next
             if cursor is None:
-                ordered, _ = _cut(sorted(events, key=_when), types, before)
+                ordered, found_it = _cut(sorted(events, key=_when), types, before)
+                _check_found(found_it)
                 return ordered if limit is None else ordered[-limit:]
 
     async def list_sessions(self, *, limit: int = 100, cursor: str | None = None) -> SessionPage:
@@ -286,6 +291,11 @@ def _when(event: MemoryEvent) -> float:
 def _in_order(log: SessionLog) -> list[MemoryEvent]:
     said = [event for entry in log.entries for event in events_of(entry)]
     return sorted([*said, *log.annotations], key=_when)  # stable: equal times keep the messages' own order
+
+
+def _check_found(found: bool) -> None:
+    if not found:
+        raise InvalidRequestError("there is no such event to begin before; begin again without it", param="before")
 
 
 def _cut(

@@ -67,6 +67,7 @@ class AgentServer:
             },
             lifespan=self._lifespan,
         )
+        self._app.router.redirect_slashes = False  # a wrong path is an error object, not a redirect
         self._started: AsyncExitStack | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from .errors import WireError, invalid
+from .errors import invalid
+
+_DISCARD_BYTES = 64 * 1024 * 1024
+_DISCARD_S = 5.0
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """Return the body.
 
     Raises:
-        WireError: It is larger than `max_bytes`; told by its length before it is read, where that was sent.
+        WireError: It is larger than `max_bytes`.
         ClientDisconnect: The client hung up meanwhile.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
     pieces: list[bytes] = []
     size = 0
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        piece = message.get("body", b"")
+    more = True
+    while more:
+        piece, more = await _next_piece(request)
         size += len(piece)
         if size > max_bytes:
-            raise _too_large(max_bytes)
+            pieces.clear()
+            await _discard(request, more)
+            raise invalid(f"the body is larger than {max_bytes} bytes", status=413)
         pieces.append(piece)
-        if not message.get("more_body", False):
-            return b"".join(pieces)
+    return b"".join(pieces)
 
 
-def _too_large(max_bytes: int) -> WireError:
-    return invalid(f"the body is larger than {max_bytes} bytes", status=413)
+async def _discard(request: Request, more: bool) -> None:
+    """Read on for a while: most clients send all of a body before they read the answer."""
+    size = 0
+    with anyio.move_on_after(_DISCARD_S):
+        while more and size < _DISCARD_BYTES:
+            piece, more = await _next_piece(request)
+            size += len(piece)
+
+
+async def _next_piece(request: Request) -> tuple[bytes, bool]:
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)

@@ -149,7 +149,20 @@ def _problem(error: ValidationError) -> WireError:
         if not (isinstance(part, str) and ("[" in part or part in ("str", "float", "int")))
     ]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    return invalid(f"{field}: {problem['msg'][0].lower()}{problem['msg'][1:]}", param=field or None)
+    text = _MUST.get(problem["type"]) or f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    return invalid(f"{field}: {text}", param=field or None)
+
+
+_MUST = {
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+}
 
 
 def _same(value: Any, other: Any) -> bool:

@@ -62,13 +62,13 @@ def read_conversation(messages: Sequence[ChatMessage], *, only_new: bool) -> Con
     last_answer = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
     new = [(index, message) for index, message in enumerate(messages) if index > last_answer]
     prompts = [_user_content(message, index) for index, message in new if message.role in _USER_ROLES]
-    results = [message for _, message in new if message.role == "tool"]
+    results = [_tool_return(message, index, messages) for index, message in new if message.role == "tool"]
     if not prompts and (only_new or not results):
         where = " after the last assistant message" if last_answer >= 0 else ""
         raise invalid(f"there is no user message{where}; send one", param="messages")
     history = [] if only_new else _history(messages[: last_answer + 1])
     if results and not only_new:
-        _add_results(history, messages, results)
+        history.append(ModelRequest(results, run_id=history[-1].run_id))
     return Conversation("\n\n".join(filter(None, instructions)) or None, history, _joined(prompts))
 
 
@@ -91,11 +91,6 @@ def _history(messages: Sequence[ChatMessage]) -> list[ModelMessage]:
                 pending = []
             history.append(ModelResponse(_answer(message, index), run_id=run_id))
     return history
-
-
-def _add_results(history: list[ModelMessage], messages: Sequence[ChatMessage], results: list[ChatMessage]) -> None:
-    parts = [_tool_return(message, index, messages) for index, message in enumerate(messages) if message in results]
-    history.append(ModelRequest(parts, run_id=history[-1].run_id if history else None))
 
 
 def _answer(message: ChatMessage, index: int) -> list[ModelResponsePart]:
@@ -144,6 +139,9 @@ def _user_content(message: ChatMessage, index: int) -> str | list[UserContent]:
     if isinstance(message.content, str) or not message.content:
         raise invalid("a user message must have content", param=f"messages[{index}].content")
     content = [_part(part, f"messages[{index}].content[{position}]") for position, part in enumerate(message.content)]
+    content = [item for item in content if item != ""]  # clients send an empty text beside a picture
+    if not content:
+        raise invalid("a user message must have content", param=f"messages[{index}].content")
     return content[0] if len(content) == 1 and isinstance(content[0], str) else content
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from ..errors import InvalidRequestError
 from ..memory import check_session_id
 from ..runtime import AgentRuntime
 from .errors import WireError, invalid
@@ -36,7 +37,10 @@ class SessionEndpoints:
         if session_id is not None:
             check_session_id(session_id)
         memory = self._runtime.memory
-        events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit + 1, before=before))
+        try:
+            events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit + 1, before=before))
+        except InvalidRequestError as error:
+            raise invalid(error.message, param="cursor") from None
         older, events = len(events) > limit, events[-limit:]
         return JSONResponse(
             {
