@@ -10,7 +10,15 @@ import pytest
 from anyio import fail_after
 from pydantic import BaseModel
 from pydantic_ai import Agent, ModelRetry, RunContext
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall
 from pydantic_ai.toolsets import FunctionToolset
 
@@ -24,6 +32,7 @@ from pais_sdk import (
     MaxStepsError,
     MemoryUnavailableError,
     NullMemory,
+    RunCancelledError,
     RunEnded,
     RunEvent,
     RunFailedError,
@@ -476,3 +485,33 @@ async def test_a_runtime_that_cannot_work_is_refused_at_once(options: Any) -> No
 async def test_an_agent_that_needs_deps_and_gets_none_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="deps of type Deps"):
         AgentRuntime(Agent(mock_model(["x"]), deps_type=Deps))
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+async def test_a_session_goes_on_after_a_run_that_was_stopped_inside_a_tool(how: str) -> None:
+    agent, called = Agent(calls_then("done", ("wait", "{}"), preamble="One moment.")), asyncio.Event()
+
+    @agent.tool_plain
+    async def wait() -> str:
+        if not called.is_set():
+            called.set()
+            await asyncio.Event().wait()
+        return "now"
+
+    async with AgentRuntime(agent) as runtime:
+        with fail_after(5):
+            task = asyncio.create_task(
+                runtime.run("first", session_id="s", timeout_s=0.05 if how == "timeout" else None)
+            )
+            await called.wait()
+            if how == "cancel":
+                await runtime.cancel("s")
+            with pytest.raises((RunCancelledError, RunTimeoutError)):
+                await task
+            assert (await runtime.run("second", session_id="s")).stop_reason == "end_turn"
+
+
+async def test_a_history_that_ends_with_an_open_call_is_closed_before_a_prompt() -> None:
+    history = [ModelRequest([UserPromptPart("hi")]), ModelResponse([ToolCallPart("gone", {}, "c")])]
+    async with AgentRuntime(echo_agent()) as runtime:
+        assert (await runtime.run("now", history=history)).text.startswith("now")

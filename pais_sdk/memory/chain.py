@@ -33,7 +33,7 @@ class MessageChains:
     def pack(entry: ConversationEntry) -> bytes:
         """Return a message as it is stored; MemoryUnavailableError where it cannot be written as JSON."""
         try:
-            return _MESSAGE.dump_json(entry.message, exclude_none=True, fallback=str)
+            return _MESSAGE.dump_json(entry.message, fallback=str)
         except ValueError as error:
             raise MemoryUnavailableError(f"a message cannot be stored as JSON: {error}") from error
 

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from pydantic_ai import CancellationToken, capture_run_messages
 from pydantic_ai.exceptions import AgentRunError, ModelAPIError, RunCancelled, RunTimedOut, UsageLimitExceeded
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    ToolCallPart,
+    UserPromptPart,
+    repair_messages,
+)
 from pydantic_ai.usage import RunUsage
 from pydantic_core import to_json
 
@@ -118,7 +125,7 @@ class Exchange:
     async def _held(self, session: MemorySession, memory: Memory) -> None:
         request = self.request
         usage = RunUsage()
-        history = session.history if request.history is None else list(request.history)
+        history = _answerable(session.history if request.history is None else list(request.history))
         ending = await self._converse(history, memory, usage)
         if ending.stop_reason in ("end_turn", "max_steps"):
             self._runtime.model_status = "ok"
@@ -244,6 +251,13 @@ async def _to_its_end(work: Awaitable[None]) -> None:
                 await asyncio.wait([task])
         task.result()
         raise
+
+
+def _answerable(history: list[ModelMessage]) -> list[ModelMessage]:
+    """Close the tool calls that a run left open when it was stopped; a prompt cannot follow them as they are."""
+    last = history[-1] if history else None
+    open_calls = isinstance(last, ModelResponse) and any(isinstance(part, ToolCallPart) for part in last.parts)
+    return repair_messages(history) if open_calls else history
 
 
 def _finish_reason(messages: list[ModelMessage]) -> str | None:

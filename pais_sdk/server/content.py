@@ -23,6 +23,7 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserContent,
     UserPromptPart,
+    repair_messages,
 )
 
 from .chat_request import ChatMessage
@@ -69,6 +70,8 @@ def read_conversation(messages: Sequence[ChatMessage], *, only_new: bool) -> Con
     history = [] if only_new else _history(messages[: last_answer + 1])
     if results and not only_new:
         history.append(ModelRequest(results, run_id=history[-1].run_id))
+    # Calls without a result are closed here: the agent must not carry out what a client made up.
+    history = repair_messages(history)
     return Conversation("\n\n".join(filter(None, instructions)) or None, history, _joined(prompts))
 
 
@@ -102,7 +105,8 @@ def _answer(message: ChatMessage, index: int) -> list[ModelResponsePart]:
 
 
 def _tool_return(message: ChatMessage, index: int, messages: Sequence[ChatMessage]) -> ToolReturnPart:
-    calls = {call.id: call.function.name for earlier in messages[:index] for call in earlier.tool_calls or []}
+    answers = [earlier for earlier in messages[:index] if earlier.role == "assistant"]
+    calls = {call.id: call.function.name for answer in answers for call in answer.tool_calls or []}
     if message.tool_call_id not in calls:
         raise invalid(
             "a tool message must answer a tool call of an assistant message before it",
