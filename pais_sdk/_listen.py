@@ -13,6 +13,7 @@ from .errors import MissingExtraError
 
 _log = logging.getLogger("pais_sdk.hypercorn")
 _log.setLevel(logging.WARNING)
+_CLOSING_S = 1.0
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -74,7 +75,31 @@ async def serve_socket(
     config.include_server_header = False
     if access_log:
         config.accesslog = logging.getLogger("pais_sdk.access")
-    await serve(app, config, shutdown_trigger=shutdown_trigger)
+    triggered = asyncio.Event()
+
+    async def trigger() -> None:
+        await shutdown_trigger()
+        triggered.set()
+
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=trigger))
+    waiting = asyncio.create_task(triggered.wait())
+    try:
+        await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        # Hypercorn waits without end for a connection whose client has stopped reading: it is let go of here.
+        await asyncio.wait([serving], timeout=grace_s + _CLOSING_S)
+    finally:
+        waiting.cancel()
+        if not serving.done():
+            await _end(serving)
+    if not serving.cancelled():
+        serving.result()
+
+
+async def _end(serving: asyncio.Task[None]) -> None:
+    serving.cancel()
+    await asyncio.wait([serving], timeout=_CLOSING_S)
+    if serving.done() and not serving.cancelled() and (error := serving.exception()) is not None:
+        _log.warning("connections were cut at the end: %r", error)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Event loops and threads: the SDK's own loop thread, and calls that cross from one loop to another."""
+"""The SDK's own event loop, in a thread beside the caller's code."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def call_on(loop: asyncio.AbstractEventLoop, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Await `call()` on `loop`, which may run in another thread; context variables go along, cancellation too."""
-    if loop is asyncio.get_running_loop():
-        return await call()
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), loop))
-
-
 class LoopThread:
     """An event loop in a daemon thread, so that blocking code beside it does not stop it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.at_exit: set[Callable[[], Coroutine[Any, Any, None]]] = set()
+        """Called, and awaited on the loop, when the interpreter ends, before everything else there is cancelled."""
         self._thread = threading.Thread(target=self._main, name="pais_sdk", daemon=True)
         self._thread.start()
 
@@ -44,20 +39,22 @@ class LoopThread:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        self.loop.close()
 
     def _stop(self) -> None:
         try:
-            asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(timeout=5)
+            asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(timeout=5)
         except (TimeoutError, RuntimeError):
             pass  # the interpreter is ending: what does not stop by now ends with it
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
 
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async def _end(self) -> None:
+        await asyncio.gather(*(call() for call in self.at_exit), return_exceptions=True)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 _guard = threading.Lock()

@@ -17,7 +17,7 @@ def _env(*names: str, default: Any = None, text: str, **limits: Any) -> Any:
     return Field(default=default, validation_alias=choices, description=text, **limits)
 
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -79,6 +79,7 @@ class Settings(BaseSettings):
         "AGENT_KEEPALIVE_SECONDS",
         default=15.0,
         gt=0,
+        allow_inf_nan=False,
         text="Seconds of silence after which a stream gets a comment line.",
     )
 
@@ -96,7 +97,11 @@ class Settings(BaseSettings):
         text="A second request in a session: waits for the first, is refused, or cancels the first.",
     )
     busy_wait_s: float = _env(
-        "AGENT_BUSY_WAIT_SECONDS", default=30.0, ge=0, text="The longest wait for a place or a session, in seconds."
+        "AGENT_BUSY_WAIT_SECONDS",
+        default=30.0,
+        ge=0,
+        allow_inf_nan=False,
+        text="The longest wait for a session, and then for a place, in seconds.",
     )
     on_disconnect: Literal["cancel", "finish"] = _env(
         "AGENT_ON_DISCONNECT", default="cancel", text="What becomes of the run of a client that hangs up."
@@ -136,7 +141,7 @@ class Settings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
+        return value.strip().upper() if isinstance(value, str) else value
 
     @field_validator("memory_type", "on_busy", "on_disconnect", "tool_call_mode", "agent_progress", mode="before")
     @classmethod

@@ -57,7 +57,7 @@ async def test_a_second_run_in_a_session_waits_for_the_first_and_sees_it() -> No
         with fail_after(5):
             first = await begun(runtime, gated, "s")
             later = [asyncio.create_task(runtime.run(f"later{n}", session_id="s")) for n in range(3)]
-            await until(lambda: runtime.admission.active == 4)
+            await until(lambda: runtime.admission.waiting == 3)
             gated.gate.set()
             texts = [(await task).text for task in (first, *later)]
     assert order == ["first", "later0", "later1", "later2"]
@@ -113,12 +113,12 @@ async def test_a_run_that_waits_for_its_session_can_be_cancelled() -> None:
         with fail_after(5):
             first = await begun(runtime, gated, "s")
             waiting = asyncio.create_task(runtime.run("second", session_id="s"))
-            await until(lambda: runtime.admission.active == 2)
+            await until(lambda: runtime.admission.waiting == 1)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             queued = asyncio.create_task(runtime.run("third", session_id="s"))
-            await until(lambda: runtime.admission.active == 2)
+            await until(lambda: runtime.admission.waiting == 1)
             await runtime.cancel("s")
             for task in (first, queued):
                 with pytest.raises(RunCancelledError):
@@ -147,13 +147,13 @@ async def test_beyond_its_places_the_runtime_queues_and_then_refuses() -> None:
         with fail_after(5):
             first = await begun(runtime, gated, "a")
             queued = asyncio.create_task(runtime.run("queued", session_id="b"))
-            await until(lambda: runtime.admission.queued == 1)
+            await until(lambda: runtime.admission.waiting == 1)
             with pytest.raises(OverloadedError, match="all 1 places"):
                 await runtime.run("refused", session_id="c")
             gated.gate.set()
             assert {(await first).text, (await queued).text} == {"one two"}
             assert (await runtime.run("after", session_id="c")).text == "one two"
-    assert (runtime.admission.active, runtime.admission.queued) == (0, 0)
+    assert (runtime.admission.active, runtime.admission.waiting) == (0, 0)
 
 
 async def test_a_queued_run_that_gives_up_leaves_its_place_to_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -59,8 +60,25 @@ class MemorySession:
         """The newest messages, oldest first; whole runs only. The list and its messages are the caller's."""
         self.exists = exists
         """Whether the session was stored before."""
-        self.on_interrupt: Callable[[], None] | None = None
-        """Called, on any thread, when another run with `on_busy="interrupt"` wants the session."""
+        self._on_interrupt: Callable[[], None] | None = None
+        self._interrupted = False
+
+    @property
+    def on_interrupt(self) -> Callable[[], None] | None:
+        """Called, on any thread, when another run with `on_busy="interrupt"` wants the session, or has wanted it."""
+        return self._on_interrupt
+
+    @on_interrupt.setter
+    def on_interrupt(self, call: Callable[[], None] | None) -> None:
+        self._on_interrupt = call
+        if self._interrupted:
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Tell the holder that another run wants the session; for backends."""
+        self._interrupted = True
+        if self._on_interrupt is not None:
+            self._on_interrupt()
 
     async def append(
         self,
@@ -212,6 +230,7 @@ class Memory(ConversationStore):
         if limit == 0:
             return []
         if session_id is not None:
+            check_session_id(session_id)
             return await self._session_events(session_id, types=types, limit=limit, before=before)
         return await self._all_events(types=types, limit=limit, before=before)
 
@@ -237,23 +256,24 @@ class Memory(ConversationStore):
         while True:
             page = await self.read_page(limit=100, cursor=cursor)
             for session_id in page:
-                found = await self._session_events(
-                    session_id, types=None, limit=None if limit is None or before else limit, before=None
-                )
+                enough = None if before else limit
+                found = await self._session_events(session_id, types=types, limit=enough, before=None)
                 # Sessions come newest first: once this one ends before the oldest that is wanted, so do all others.
-                if limit is not None and not before and types is None and found and len(events) >= limit:
-                    newest = sorted(events, key=_when)[-limit:]
+                if enough is not None and types is None and found and len(events) >= enough:
+                    newest = sorted(events, key=_when)[-enough:]
                     if found[-1].timestamp < newest[0].timestamp:
                         return newest
                 events.extend(found)
             cursor = page.next
             if cursor is None:
-                ordered, found_it = _cut(sorted(events, key=_when), types, before)
+                ordered, found_it = _cut(sorted(events, key=_when), None, before)
                 _check_found(found_it)
                 return ordered if limit is None else ordered[-limit:]
 
     async def list_sessions(self, *, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """Return the ids of this scope's sessions, the most recently used first; `.next` is the next page's cursor."""
+        if limit < 1:
+            raise InvalidRequestError("limit must be 1 or more", param="limit")
         return await self.read_page(limit=limit, cursor=cursor)
 
     async def delete_session(self, session_id: str, *, wait_s: float = 30) -> bool:
@@ -266,11 +286,10 @@ class Memory(ConversationStore):
             SessionBusyError: A run held it for all of `wait_s`.
         """
         check_session_id(session_id)
-        if await self.read_record(session_id) is None:
-            return False
-        async with self.open_session(session_id, limit=0, wait_s=wait_s, on_busy="interrupt"):
-            await self.delete(session_id)
-        return True
+        async with self.open_session(session_id, limit=0, wait_s=wait_s, on_busy="interrupt") as session:
+            if session.exists:
+                await self.delete(session_id)
+            return session.exists
 
     async def build_conversation_context(self, session_id: str, max_events: int = 20) -> str:
         """Return the newest exchanges of a session as lines `User: ...` and `Agent: ...`, oldest first.
@@ -289,8 +308,15 @@ def _when(event: MemoryEvent) -> float:
 
 
 def _in_order(log: SessionLog) -> list[MemoryEvent]:
-    said = [event for entry in log.entries for event in events_of(entry)]
-    return sorted([*said, *log.annotations], key=_when)  # stable: equal times keep the messages' own order
+    """Return the messages' events in the messages' order, inside each by time, and the annotations where they came."""
+    waiting = deque(sorted(log.annotations, key=_when))
+    events: list[MemoryEvent] = []
+    for entry in log.entries:
+        for event in sorted(events_of(entry), key=_when):
+            while waiting and _when(waiting[0]) < _when(event):
+                events.append(waiting.popleft())
+            events.append(event)
+    return [*events, *waiting]
 
 
 def _check_found(found: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_ai.conversation_store import ConversationEntry
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic_core import to_jsonable_python
 
 from ..errors import MemoryUnavailableError
 
@@ -31,9 +34,17 @@ class MessageChains:
 
     @staticmethod
     def pack(entry: ConversationEntry) -> bytes:
-        """Return a message as it is stored; MemoryUnavailableError where it cannot be written as JSON."""
+        """Return a message as it is stored; what JSON cannot hold becomes text.
+
+        Raises:
+            MemoryUnavailableError: It cannot be written all the same.
+        """
         try:
-            return _MESSAGE.dump_json(entry.message, fallback=str)
+            try:
+                return _MESSAGE.dump_json(entry.message, fallback=_as_text)
+            except UnicodeEncodeError:  # half a character, such as file names have that are not UTF-8
+                data = _MESSAGE.dump_python(entry.message, fallback=_as_text)
+                return json.dumps(_whole(to_jsonable_python(data, fallback=_as_text)), ensure_ascii=False).encode()
         except ValueError as error:
             raise MemoryUnavailableError(f"a message cannot be stored as JSON: {error}") from error
 
@@ -92,10 +103,10 @@ class MessageChains:
     def trim(self, head_id: str | None, keep: int) -> int:
         """Drop what lies before the newest `keep` messages, unless a fork shares it; return how many are left."""
         ids = self._ids(head_id, None)
-        if len(ids) <= keep or any(self._links[entry_id].holders > 1 for entry_id in ids):
+        start = max(0, len(ids) - keep)
+        if any(self._links[entry_id].holders > 1 for entry_id in ids[start:]):
             return len(ids)
-        start = len(ids) - keep
-        while start and self._links[ids[start]].run_id in (self._links[ids[start - 1]].run_id, None):
+        while start and (run_id := self._links[ids[start]].run_id) == self._links[ids[start - 1]].run_id and run_id:
             start -= 1  # a run is never cut
         if start:
             self._links[ids[start]].parent_id = None
@@ -118,3 +129,21 @@ class MessageChains:
         if not ids:
             return []
         return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(self._links[i].data for i in ids) + b"]")
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a tool may return anything; its run is not lost for that
+        return f"<{type(value).__name__}>"
+
+
+def _whole(value: Any) -> Any:
+    """Return JSON data in which every text can be written in UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_whole(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in cast("dict[Any, Any]", value).items()}
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import OrderedDict
@@ -25,12 +26,13 @@ from .session_id import from_internal, scope_of
 class _Session:
     """What is stored for one session beside its messages."""
 
-    __slots__ = ("annotations", "expires_at", "length", "record")
+    __slots__ = ("annotations", "expires_at", "length", "record", "used")
 
     def __init__(self, record: ConversationRecord) -> None:
         self.record = record
         self.annotations: list[MemoryEvent] = []
         self.length = 0
+        self.used = 0  # a number that grows with every use of any session
         self.expires_at: float | None = None
 
     @property
@@ -68,6 +70,7 @@ class LocalMemory(Memory):
         self._chains = MessageChains()
         self._locks = SessionLocks()
         self._next_expiry = float("inf")
+        self._uses = itertools.count(1)
         self._guard = threading.RLock()  # a cell may look while a run on another thread writes
 
     async def check(self) -> None: ...
@@ -94,18 +97,14 @@ class LocalMemory(Memory):
     async def read_page(self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
         with self._guard:
             newest_first = list(reversed(self._sessions))
-            ids = [key for key in newest_first if scope_of(key) == scope and self._get(key) is not None]
-        start = 0
+            live = [(key, self._get(key)) for key in newest_first if scope_of(key) == scope]
+            used = [(key, session.used) for key, session in live if session is not None]
         if cursor is not None:
-            try:
-                start = [from_internal(key) for key in ids].index(cursor) + 1
-            except ValueError:
-                raise InvalidRequestError(
-                    "the cursor is not one of this list, or its session is gone; begin again without it",
-                    param="cursor",
-                ) from None
-        page = SessionPage(from_internal(key) for key in ids[start : start + limit])
-        page.next = page[-1] if page and start + limit < len(ids) else None
+            if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20):
+                raise InvalidRequestError("the cursor is none of this list; begin again without it", param="cursor")
+            used = [(key, number) for key, number in used if number < int(cursor)]
+        page = SessionPage(from_internal(key) for key, _ in used[:limit])
+        page.next = str(used[limit - 1][1]) if page and limit < len(used) else None
         return page
 
     async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None:
@@ -224,6 +223,7 @@ class LocalMemory(Memory):
         key = session.record.conversation_id
         self._sessions[key] = session
         self._sessions.move_to_end(key)
+        session.used = next(self._uses)
         ttl_s = self._ttl_s if ttl_s is None else ttl_s if self._ttl_s is None else min(ttl_s, self._ttl_s)
         session.expires_at = None if ttl_s is None else time.monotonic() + ttl_s
         if session.expires_at is not None:
@@ -241,7 +241,7 @@ class LocalMemory(Memory):
         if self._max_sessions is not None and len(self._sessions) > self._max_sessions:
             newest = next(reversed(self._sessions))
             idle = (key for key in self._sessions if key != newest and not self._locks.is_held(key))
-            if (oldest := next(idle, None)) is not None:
+            for oldest in list(itertools.islice(idle, len(self._sessions) - self._max_sessions)):
                 self._drop(oldest)
 
     def _drop(self, session_id: str) -> None:
@@ -271,10 +271,6 @@ class _LocalSession(MemorySession):
     ) -> None:
         self._memory._append(self._internal_id, messages, annotations, usage, ttl_s)  # pyright: ignore[reportPrivateUsage]
         self.release()
-
-    def interrupt(self) -> None:
-        if self.on_interrupt is not None:
-            self.on_interrupt()
 
     def release(self) -> None:
         if self._held:

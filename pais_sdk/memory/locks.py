@@ -18,6 +18,7 @@ from .session_id import from_internal
 class _Waiter:
     loop: asyncio.AbstractEventLoop
     granted: asyncio.Future[None]
+    interrupts: bool
 
     def wake(self) -> bool:
         try:
@@ -34,7 +35,6 @@ class _Waiter:
 @dataclass(eq=False)
 class _Holder:
     interrupt: Callable[[], None] | None  # None between the release and the moment when the next one wakes up
-    interrupted: bool = False
     waiting: deque[_Waiter] = field(default_factory=deque[_Waiter])
 
 
@@ -66,10 +66,9 @@ class SessionLocks:
             if on_busy == "reject" or wait_s <= 0:
                 raise SessionBusyError(from_internal(session_id))
             loop = asyncio.get_running_loop()
-            waiter = _Waiter(loop, loop.create_future())
+            waiter = _Waiter(loop, loop.create_future(), interrupts=on_busy == "interrupt")
             holder.waiting.append(waiter)
-            stop_holder = holder.interrupt if on_busy == "interrupt" else None
-            holder.interrupted |= on_busy == "interrupt" and holder.interrupt is None
+            stop_holder = holder.interrupt if waiter.interrupts else None
         if stop_holder is not None:
             stop_holder()
         try:
@@ -83,8 +82,8 @@ class SessionLocks:
         with self._guard:
             holder = self._held[session_id]
             holder.interrupt = interrupt
-            interrupted, holder.interrupted = holder.interrupted, False
-        if interrupted:
+            unwanted = any(waiter.interrupts for waiter in holder.waiting)
+        if unwanted:  # somebody who came later wants our place already
             interrupt()
 
     def release(self, session_id: str) -> None:
@@ -92,7 +91,7 @@ class SessionLocks:
         with self._guard:
             holder = self._held[session_id]
             while holder.waiting:
-                holder.interrupt, holder.interrupted = None, False
+                holder.interrupt = None
                 if holder.waiting.popleft().wake():
                     return
             del self._held[session_id]

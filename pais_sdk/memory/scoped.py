@@ -10,7 +10,7 @@ from pydantic_ai.conversation_store import ConversationConflict, ConversationEnt
 
 from .base import Memory, MemorySession, OnBusy, SessionLog, SessionPage
 from .events import MemoryEvent
-from .session_id import from_internal, to_internal
+from .session_id import check_session_id, from_internal, to_internal
 
 
 class ScopedMemory(Memory):
@@ -88,7 +88,7 @@ class ScopedMemory(Memory):
         return await self._memory.read_history(head_id, limit=limit)
 
     def _internal(self, session_id: str) -> str:
-        return to_internal(self._scope, session_id)
+        return to_internal(self._scope, check_session_id(session_id))
 
     def _outward(self, record: ConversationRecord) -> ConversationRecord:
         return replace(

@@ -2,7 +2,8 @@
 
 from .agent_runtime import AgentRuntime, error_of
 from .deps import AgentDeps
+from .exchange import model_error_in
 from .request import RunOptions
 from .stream import RunStream
 
-__all__ = ["AgentDeps", "AgentRuntime", "RunOptions", "RunStream", "error_of"]
+__all__ = ["AgentDeps", "AgentRuntime", "RunOptions", "RunStream", "error_of", "model_error_in"]

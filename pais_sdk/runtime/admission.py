@@ -13,6 +13,9 @@ from ..errors import ConfigurationError, OverloadedError
 class Admission:
     """A limit of active runs with a bounded queue, first come, first served; lives on one event loop.
 
+    A run first waits for its session and then for a place, so that runs that wait for one session take no place from
+    those of others.
+
     Args:
         max_active_runs: Runs at once, 1 or more.
         max_queued_runs: Runs that may wait, 0 or more; one more is refused at once.
@@ -28,21 +31,33 @@ class Admission:
         self._max_queued = max_queued_runs
         self._wait_s = wait_s
         self._active = 0
+        self._inside = 0
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
     def active(self) -> int:
-        """How many runs are active now."""
+        """How many runs have a place now."""
         return self._active
 
     @property
-    def queued(self) -> int:
-        """How many runs wait for a place."""
-        return len(self._queue)
+    def waiting(self) -> int:
+        """How many runs are admitted and have no place yet: they wait for their session or for a place."""
+        return self._inside - self._active
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncGenerator[None]:
+        """Be counted among the active and waiting runs; raises OverloadedError where they are too many."""
+        if self._inside >= self._limit + self._max_queued:
+            raise OverloadedError(max_active_runs=self._limit)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
-        """Hold one of the places; raises OverloadedError where there is none to be had."""
+        """Hold one of the places, waiting for it if need be; raises OverloadedError where the wait is too long."""
         if self._active < self._limit:
             self._active += 1
         else:
@@ -53,8 +68,6 @@ class Admission:
             self._give_back()
 
     async def _wait(self) -> None:
-        if len(self._queue) >= self._max_queued:
-            raise OverloadedError(max_active_runs=self._limit)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         try:

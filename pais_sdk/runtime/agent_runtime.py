@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
@@ -14,7 +15,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
-from .._loop import call_on, loop_thread
+from .._loop import loop_thread
 from ..errors import (
     ConfigurationError,
     MaxStepsError,
@@ -27,8 +28,8 @@ from ..events import RunOutcome
 from ..memory import LocalMemory, Memory, OnBusy, check_session_id
 from .admission import Admission
 from .arguments import Effort, RunArguments
-from .exchange import Exchange
-from .lifetime import Lifetime
+from .exchange import Exchange, current_exchange
+from .lifetime import Home, Lifetime
 from .request import Prompt, RunOptions, RunRequest, check_request
 from .stream import RunStream, finished
 
@@ -99,8 +100,10 @@ class AgentRuntime(Generic[OutputT]):
             if value < 1:
                 raise ConfigurationError(f"{argument} is too small; max_steps starts at 1, history_limit at 0")
         for argument, value in (("timeout_s", timeout_s), ("tool_timeout_s", tool_timeout_s)):
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"{argument}={value!r} leaves no time; use more than 0, None for any time")
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigurationError(f"{argument}={value!r} is no time; use more than 0, None for any time")
+        if not 0 <= busy_wait_s < math.inf:
+            raise ConfigurationError(f"busy_wait_s={busy_wait_s!r} is no time; use 0 or more")
         if on_busy not in ("queue", "reject", "interrupt"):
             raise ConfigurationError(f"on_busy={on_busy!r} is not known; use 'queue', 'reject' or 'interrupt'")
         if on_disconnect not in ("cancel", "finish"):
@@ -156,18 +159,30 @@ class AgentRuntime(Generic[OutputT]):
         """The event loop that the runtime is open on; None while it is closed."""
         return self._lifetime.loop
 
+    def held(self) -> AbstractAsyncContextManager[Home]:
+        """Keep the runtime open while a block runs; what a holder opened, the last holder closes."""
+        return self._lifetime.held()
+
     async def _enter(self, stack: AsyncExitStack) -> None:
         for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
             await stack.enter_async_context(part)
         stack.push_async_callback(self._cancel_all)
 
-    async def _cancel_all(self) -> None:
-        exchanges = list(self._exchanges)
-        for exchange in exchanges:
-            exchange.cancel()
-        for exchange in exchanges:
-            if exchange.task is not None:
-                await finished(exchange.task)
+    async def _cancel_all(self, owner: object = None) -> None:
+        myself = current_exchange()
+        while found := [
+            exchange
+            for exchange in self._exchanges
+            if exchange is not myself and (owner is None or exchange.request.owner is owner)
+        ]:
+            for exchange in found:
+                exchange.cancel()
+            for exchange in found:
+                if exchange.task is not None:
+                    await finished(exchange.task)
+            await asyncio.sleep(0)  # their tasks tell that they are done
+        if myself is not None and myself in self._exchanges and (owner is None or myself.request.owner is owner):
+            myself.cancel()
 
     # Runs
 
@@ -188,6 +203,7 @@ class AgentRuntime(Generic[OutputT]):
             timeout_s: Seconds for this run; the runtime's own limit holds too.
             metadata: For the run's telemetry and messages; the model does not see it.
             store: False keeps nothing of this run.
+            owner: Anything; `cancel_all(owner)` cancels the runs of one owner.
 
         Raises:
             InvalidRequestError: An argument is wrong.
@@ -203,14 +219,11 @@ class AgentRuntime(Generic[OutputT]):
         assert exchange.task is not None
         task = exchange.task
         try:
-            if asyncio.get_running_loop() is exchange.loop:
-                await asyncio.wait([task])
-            else:
-                await call_on(exchange.loop, lambda: _wait(task))
+            await exchange.home.call(lambda: _wait(task))
         except asyncio.CancelledError:
             if self.on_disconnect == "cancel":
                 exchange.cancel()
-                await call_on(exchange.loop, lambda: finished(task))
+                await exchange.home.call(lambda: finished(task))
             raise
         assert exchange.outcome is not None
         return _successful(exchange.outcome)
@@ -250,15 +263,21 @@ class AgentRuntime(Generic[OutputT]):
             exchange.cancel()
         return bool(found)
 
-    async def cancel_all(self) -> None:
-        """Cancel everything that runs or waits, and return when it has ended and is stored."""
-        if (loop := self._lifetime.loop) is not None:
-            await call_on(loop, self._cancel_all)
+    async def cancel_all(self, owner: object = None) -> None:
+        """Cancel what runs or waits, all or that of one owner, and return when it has ended and is stored.
+
+        Called from a tool, it does not wait for the run that the tool is a part of.
+        """
+        home = self._lifetime.home
+        if home is not None:
+            await home.call(lambda: self._cancel_all(owner))
 
     async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs in a session and delete it; returns whether there was such a session."""
-        check_session_id(session_id)
-        return await self.call(lambda: self.memory.scoped(scope).delete_session(session_id, wait_s=self.busy_wait_s))
+        ran = await self.cancel(session_id, scope)
+        memory = self.memory.scoped(scope)
+        deleted = await self.call(lambda: memory.delete_session(session_id, wait_s=self.busy_wait_s))
+        return deleted or ran
 
     async def list_tools(self) -> list[ToolDefinition]:
         """Return the tools that the model is offered, as it sees them."""
@@ -266,17 +285,25 @@ class AgentRuntime(Generic[OutputT]):
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await `work()` on the runtime's own event loop, opening it if needed; for what must not cross loops."""
-        return await call_on(await self._lifetime.open(), work)
+        return await (await self._lifetime.open()).call(work)
 
     # For the parts of this package
 
     async def begin(self, request: RunRequest) -> Exchange:
         """Start a run and return when its session is held; raises what keeps it from beginning."""
-        loop = await self._lifetime.open()
-        return await call_on(loop, lambda: self._begin(request))
+        begun: list[Exchange] = []
+        try:
+            home = await self._lifetime.open()
+            await home.call(lambda: self._begin(request, home, begun))
+        except asyncio.CancelledError:
+            for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
+                exchange.cancel()
+                exchange.home.loop.call_soon_threadsafe(exchange.events.close)
+            raise
+        return begun[0]
 
-    async def _begin(self, request: RunRequest) -> Exchange:
-        exchange = Exchange(self, request)
+    async def _begin(self, request: RunRequest, home: Home, begun: list[Exchange]) -> None:
+        exchange = Exchange(self, request, home)
         task = exchange.task = asyncio.create_task(exchange.run(), name=f"run {exchange.run_id}")
         self._exchanges.add(exchange)
         task.add_done_callback(lambda _: self._exchanges.discard(exchange))
@@ -286,7 +313,7 @@ class AgentRuntime(Generic[OutputT]):
             exchange.cancel()
             await finished(task)
             raise
-        return exchange
+        begun.append(exchange)
 
     def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
         return check_request(

@@ -30,6 +30,12 @@ class Channel:
             self._events.append(event)
             self._wake()
 
+    def put_now(self, event: RunEvent) -> None:
+        """Add an event without waiting, whatever the size."""
+        if not self._closed:
+            self._events.append(event)
+            self._wake()
+
     def end(self, event: RunEvent) -> None:
         """Add the last event; every `get` after it returns it again."""
         self._last = event

@@ -8,8 +8,9 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace
 from pydantic_ai import CancellationToken, capture_run_messages
@@ -29,6 +30,7 @@ from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
 from .channel import Channel
+from .lifetime import Home
 from .narration import Narration, text_of
 from .request import RunRequest
 
@@ -36,6 +38,12 @@ if TYPE_CHECKING:
     from .agent_runtime import AgentRuntime
 
 _log = logging.getLogger("pais_sdk.runtime")
+_current: ContextVar[Exchange | None] = ContextVar("pais_sdk_exchange", default=None)
+
+
+def current_exchange() -> Exchange | None:
+    """Return the run that this code, a tool's for instance, is a part of."""
+    return _current.get()
 
 
 @dataclass
@@ -53,27 +61,30 @@ class _Ending:
 class Exchange:
     """Lives on the runtime's loop; everything here runs there, except `cancel`."""
 
-    def __init__(self, runtime: AgentRuntime[Any], request: RunRequest) -> None:
-        self.loop = asyncio.get_running_loop()
+    def __init__(self, runtime: AgentRuntime[Any], request: RunRequest, home: Home) -> None:
+        self.home = home
         self.request = request
         self.run_id = str(uuid.uuid4())
-        self.started: asyncio.Future[None] = self.loop.create_future()
+        self.started: asyncio.Future[None] = home.loop.create_future()
         self.outcome: RunOutcome[Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self._runtime = runtime
         self._token = CancellationToken()
         self._began = time.monotonic()
         self.events = Channel()
-        self._narration = Narration(self.events.put, tells_text=runtime.arguments.speaks_text)
+        self._asking = False
+        self._narration = Narration(self.events, tells_text=runtime.arguments.speaks_text)
 
     def cancel(self) -> None:
         """Ask the run to stop; it still stores what it did. Callable on any thread, as often as one likes."""
         self._token.cancel()
-        self.loop.call_soon_threadsafe(self._cancel_waiting)
+        self.home.loop.call_soon_threadsafe(self._cancel_waiting)
 
     def _cancel_waiting(self) -> None:
-        if not self.started.done() and self.task is not None:
-            self.task.cancel()  # still in a queue: no model has been asked, and nothing is to be stored
+        """Cancel what the token does not reach: the wait in a queue, and the making of the run's arguments."""
+        if self.task is not None and not self._asking:
+            self._asking = True  # once is enough: what comes then is storing
+            self.task.cancel()
 
     async def run(self) -> None:
         """Carry the run out; sets `started`, with the error where it does not come to that, and then `outcome`."""
@@ -109,17 +120,21 @@ class Exchange:
 
     async def _admitted(self) -> None:
         runtime, request = self._runtime, self.request
-        async with runtime.admission.place():
-            memory = runtime.memory.scoped(request.scope)
-            limit = runtime.history_limit if request.history is None else 0
-            async with memory.open_session(
+        memory = runtime.memory.scoped(request.scope)
+        limit = runtime.history_limit if request.history is None else 0
+        async with (
+            runtime.admission.admitted(),
+            memory.open_session(
                 request.session_id, limit=limit, wait_s=runtime.busy_wait_s, on_busy=runtime.on_busy
-            ) as session:
-                session.on_interrupt = self.cancel
+            ) as session,
+        ):
+            session.on_interrupt = self.cancel
+            async with runtime.admission.place():
                 self._began = time.monotonic()
                 self.started.set_result(None)
                 if request.streaming:
-                    await self.events.put(RunStarted(request.session_id, self.run_id))
+                    self.events.put_now(RunStarted(request.session_id, self.run_id))
+                _current.set(self)
                 await self._held(session, memory)
 
     async def _held(self, session: MemorySession, memory: Memory) -> None:
@@ -129,9 +144,9 @@ class Exchange:
         ending = await self._converse(history, memory, usage)
         if ending.stop_reason in ("end_turn", "max_steps"):
             self._runtime.model_status = "ok"
-        elif isinstance(ending.error, ModelAPIError):
+        elif model_error_in(ending.error) is not None:
             self._runtime.model_status = "degraded"
-        text, ending = await self._text(ending)
+        text, ending = self._text(ending)
         if request.store:
             brought = [] if request.history is None or session.exists else history
             ending = await self._store(session, [*brought, *ending.messages], ending, usage)
@@ -156,13 +171,16 @@ class Exchange:
 
     async def _converse(self, history: list[ModelMessage], memory: Memory, usage: RunUsage) -> _Ending:
         request = self.request
-        with capture_run_messages() as captured:
+        captured: list[ModelMessage] = []
 
-            def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
-                return _Ending(stop_reason, self._kept(captured), error=error)
+        def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
+            return _Ending(stop_reason, self._kept(captured), error=error)
 
-            try:
+        try:
+            async with asyncio.timeout(request.timeout_s):
                 arguments = await self._runtime.arguments.make(request, memory)
+            with capture_run_messages() as captured:
+                self._asking = True
                 result = await self._runtime.agent.run(
                     request.prompt,
                     message_history=history,
@@ -174,39 +192,45 @@ class Exchange:
                     event_stream_handler=self._narration if request.streaming else None,
                     **arguments,
                 )
-            except RunTimedOut:
-                return ended("timeout")
-            except RunCancelled:
-                return ended("cancelled")
-            except UsageLimitExceeded as error:
-                return ended("max_steps") if usage.requests >= self._runtime.max_steps else ended("error", error)
-            except asyncio.CancelledError as error:
-                ending = ended("cancelled")
-                ending.interrupt = error
-                return ending
-            except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
-                expected = isinstance(error, AgentRunError)  # the model's or the output's failure: its text says it all
-                _log.warning(
-                    "run %s of session %r failed: %r",
-                    self.run_id,
-                    request.session_id,
-                    error,
-                    exc_info=None if expected else error,
-                )
-                trace.get_current_span().record_exception(error)
-                return ended("error", error)
-            return _Ending("end_turn", result.new_messages(), output=result.output)
+        except (RunTimedOut, TimeoutError) as error:
+            ours = isinstance(error, RunTimedOut) or not self._asking
+            return ended("timeout") if ours else ended("error", error)
+        except RunCancelled:
+            return ended("cancelled")
+        except UsageLimitExceeded as error:
+            return ended("max_steps") if usage.requests >= self._runtime.max_steps else ended("error", error)
+        except asyncio.CancelledError as error:
+            ending = ended("cancelled")
+            ending.interrupt = error
+            return ending
+        except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
+            expected = isinstance(error, AgentRunError)  # the model's or the output's failure: its text says it all
+            _log.warning(
+                "run %s of session %r failed: %r",
+                self.run_id,
+                request.session_id,
+                error,
+                exc_info=None if expected else error,
+            )
+            trace.get_current_span().record_exception(error)
+            return ended("error", error)
+        finally:
+            self._asking = True
+        return _Ending("end_turn", self._kept(result.new_messages()), output=result.output)
 
-    def _kept(self, captured: list[ModelMessage]) -> list[ModelMessage]:
-        """Return what a run that did not end well leaves, at the least what the user said."""
-        messages = [message for message in captured if message.run_id == self.run_id]
+    def _kept(self, seen: list[ModelMessage]) -> list[ModelMessage]:
+        """Return the messages of this run, always with what the user said, even where the agent trims its history."""
+        messages = [message for message in seen if message.run_id == self.run_id]
         prompt = self.request.prompt
-        if messages or prompt is None:
+        requests = [message for message in messages if isinstance(message, ModelRequest)]
+        if prompt is None or any(isinstance(part, UserPromptPart) for request in requests for part in request.parts):
             return messages
         said = UserPromptPart(prompt if isinstance(prompt, str) else list(prompt))
-        return [ModelRequest([said], run_id=self.run_id, conversation_id=self.request.session_id)]
+        if messages and messages[0].timestamp is not None:
+            said.timestamp = min(said.timestamp, messages[0].timestamp)
+        return [ModelRequest([said], run_id=self.run_id, conversation_id=self.request.session_id), *messages]
 
-    async def _text(self, ending: _Ending) -> tuple[str, _Ending]:
+    def _text(self, ending: _Ending) -> tuple[str, _Ending]:
         """Return the text of the answer, telling it now where it could not be told before."""
         if self._runtime.arguments.speaks_text:
             return (self._narration.text if self.request.streaming else text_of(ending.messages)), ending
@@ -218,7 +242,7 @@ class Exchange:
             _log.warning("the output of run %s cannot be written as JSON", self.run_id, exc_info=error)
             return "", _Ending("error", ending.messages, error=error)
         if self.request.streaming:
-            await self._narration.tell_output(text)
+            self._narration.tell_output(text)
         return text, ending
 
     async def _store(
@@ -234,9 +258,11 @@ class Exchange:
             await _to_its_end(write)
         except asyncio.CancelledError as error:  # the write itself is done
             ending.interrupt = error
-        except MemoryUnavailableError as error:
+        except Exception as error:  # noqa: BLE001 - a memory of somebody else's may raise anything, and the run is paid
             _log.error("run %s of session %r could not be stored", self.run_id, self.request.session_id, exc_info=error)
-            return _Ending("error", ending.messages, error=error, interrupt=ending.interrupt)
+            lost = error if isinstance(error, MemoryUnavailableError) else MemoryUnavailableError("the memory failed")
+            lost.__cause__ = lost.__cause__ or (None if lost is error else error)
+            return _Ending("error", ending.messages, error=lost, interrupt=ending.interrupt)
         return ending
 
 
@@ -258,6 +284,14 @@ def _answerable(history: list[ModelMessage]) -> list[ModelMessage]:
     last = history[-1] if history else None
     open_calls = isinstance(last, ModelResponse) and any(isinstance(part, ToolCallPart) for part in last.parts)
     return repair_messages(history) if open_calls else history
+
+
+def model_error_in(error: BaseException | None) -> ModelAPIError | None:
+    """Return the model's own error in what ended a run, also where several models failed; None where it was none."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return next((found for found in map(model_error_in, group.exceptions) if found is not None), None)
+    return error if isinstance(error, ModelAPIError) else None
 
 
 def _finish_reason(messages: list[ModelMessage]) -> str | None:

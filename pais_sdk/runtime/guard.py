@@ -45,12 +45,13 @@ class ToolGuard(AbstractCapability[Any]):
     async def wrap_tool_execute(
         self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any], handler: Any
     ) -> Any:
-        if self.timeout_s is None:
-            return await handler(args)
         limit = asyncio.timeout(self.timeout_s)
         try:
             async with limit:
                 return await handler(args)
+        except SystemExit:
+            _log.exception("tool %r wanted to end the process, in run %s", call.tool_name, ctx.run_id)
+            raise ToolFailed(f"The tool {call.tool_name!r} failed.") from None
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -5,24 +5,73 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-class _Opened:
-    """One opening: the loop it belongs to, the task that owns what was opened, and the way to end it."""
+class Home:
+    """One opening: the event loop it belongs to, and the task there that owns what was opened."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, by_holder: bool) -> None:
         self.loop = loop
+        self.by_holder = by_holder
+        self.holders = 0
+        self.closing = False
         self.stop = asyncio.Event()
         self.ready: Future[None] = Future()
         self.ready.set_running_or_notify_cancel()  # from here on a waiter that gives up does not cancel it
         self.task: asyncio.Task[None] | None = None
+        self._calls: set[Future[Any]] = set()
+        self._ended = False
+        self._guard = threading.Lock()
 
     @property
     def over(self) -> bool:
-        return self.loop.is_closed() or (self.task is not None and self.task.done())
+        """Whether nothing can be asked of it any more, for it was closed or its loop does not run."""
+        return self._ended or (self.task is not None and self.task.done()) or not self.loop.is_running()
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Await `make()` on the loop, from any loop; context variables go along, cancellation too.
+
+        Raises:
+            RuntimeError: The loop ended meanwhile.
+        """
+        if self.loop is asyncio.get_running_loop():
+            return await make()
+        future = self.submit(make)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self.check_alive()
+            raise
+        finally:
+            self._calls.discard(future)
+
+    def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Begin `make()` on the loop, from another one."""
+        with self._guard:
+            if self.over:
+                raise _ended()
+            future = asyncio.run_coroutine_threadsafe(make(), self.loop)
+            self._calls.add(future)
+        return future
+
+    def check_alive(self) -> None:
+        """Raise where a cancellation came from the end of the loop and not from whoever waits here."""
+        task = asyncio.current_task()
+        if self._ended and (task is None or not task.cancelling()):
+            raise _ended() from None
+
+    def end(self) -> None:
+        """Let go of everyone who waits from another loop; called on the loop, when nothing more will run there."""
+        with self._guard:
+            self._ended = True
+            for future in self._calls:
+                future.cancel()
 
 
 class Lifetime:
@@ -36,53 +85,93 @@ class Lifetime:
 
     def __init__(self, enter: Callable[[AsyncExitStack], Awaitable[None]]) -> None:
         self._enter = enter
-        self._opened: _Opened | None = None
+        self._home: Home | None = None
         self._guard = threading.Lock()
+
+    @property
+    def home(self) -> Home | None:
+        """Where it is open; None while it is closed."""
+        home = self._home
+        return None if home is None or home.over else home
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop it is open on; None while it is closed."""
-        opened = self._opened
-        return None if opened is None or opened.over else opened.loop
+        home = self.home
+        return None if home is None else home.loop
 
-    async def open(self) -> asyncio.AbstractEventLoop:
-        """Open on this loop, unless it is open somewhere already, and return the loop it is open on."""
-        opened = self._opened
-        if opened is None or opened.over:
-            with self._guard:
-                opened = self._opened
-                if opened is None or opened.over:
-                    loop = asyncio.get_running_loop()
-                    opened = self._opened = _Opened(loop)
-                    # An empty context: what is opened outlives the call, and the trace, that came first.
-                    opened.task = loop.create_task(self._own(opened), context=contextvars.Context())
-        if not opened.ready.done():
-            await asyncio.wrap_future(opened.ready)
-        opened.ready.result()
-        return opened.loop
+    async def open(self, *, by_holder: bool = False) -> Home:
+        """Open on this loop, unless it is open somewhere already."""
+        while True:
+            home = self._home
+            if home is None or home.over:
+                with self._guard:
+                    home = self._home
+                    if home is None or home.over:
+                        home = self._home = self._begin(by_holder=by_holder)
+            if home.closing:
+                await self._closed(home)
+                continue
+            if not home.ready.done():
+                await asyncio.wrap_future(home.ready)
+            home.ready.result()
+            return home
+
+    def _begin(self, *, by_holder: bool) -> Home:
+        home = Home(asyncio.get_running_loop(), by_holder=by_holder)
+        # An empty context: what is opened outlives the call, and the trace, that came first.
+        home.task = home.loop.create_task(self._own(home), context=contextvars.Context())
+        return home
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[Home]:
+        """Keep it open while the block runs; the last holder closes what a holder opened."""
+        home = await self.open(by_holder=True)
+        home.holders += 1
+        try:
+            yield home
+        finally:
+            home.holders -= 1
+            if home.by_holder and not home.holders and home is self._home:
+                await self.close()
 
     async def close(self) -> None:
         """Close what is open; nothing where nothing is."""
-        opened = self._opened
-        if opened is None or opened.over or opened.task is None:
+        home = self._home
+        if home is None or home.over or home.task is None:
             return
-        opened.loop.call_soon_threadsafe(opened.stop.set)
-        if opened.loop is asyncio.get_running_loop():
-            await asyncio.shield(opened.task)
-        else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_finished(opened.task), opened.loop))
+        home.closing = True
+        home.loop.call_soon_threadsafe(home.stop.set)
+        await self._closed(home)
 
-    async def _own(self, opened: _Opened) -> None:
+    async def _closed(self, home: Home) -> None:
+        task = home.task
+        assert task is not None
+        if home.loop is asyncio.get_running_loop():
+            await asyncio.wait([task])
+        elif not home.over:
+
+            async def wait() -> None:
+                await asyncio.wait([task])
+
+            await home.call(wait)
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    async def _own(self, home: Home) -> None:
         try:
             async with AsyncExitStack() as stack:
                 await self._enter(stack)
-                opened.ready.set_result(None)
-                await opened.stop.wait()
+                home.ready.set_result(None)
+                await home.stop.wait()
         except BaseException as error:
-            if opened.ready.done():
+            if home.ready.done():
                 raise
-            opened.ready.set_exception(error)
+            home.ready.set_exception(error)
+        finally:
+            if not home.stop.is_set():  # the loop itself is ending
+                home.end()
 
 
-async def _finished(task: asyncio.Task[None]) -> None:
-    await task
+def _ended() -> RuntimeError:
+    return RuntimeError("the event loop that the runtime was open on has ended; call again to open it on this one")

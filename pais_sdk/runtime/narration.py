@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable
 from typing import Any
 
 from pydantic_ai import RunContext
@@ -22,7 +22,8 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
 )
 
-from ..events import Progress, RunEvent, TextDelta, ThinkingDelta, ToolCalled, ToolReturned
+from ..events import Progress, TextDelta, ThinkingDelta, ToolCalled, ToolReturned
+from .channel import Channel
 
 BETWEEN_STEPS = "\n\n"
 
@@ -31,12 +32,13 @@ class Narration:
     """The event handler of one run.
 
     Args:
-        emit: Takes each event, and waits where the consumer is slower than the run.
+        channel: Takes each event, and waits where the reader is slower than the run.
         tells_text: Whether the agent's output is text; the text on the way to other output is not the answer.
     """
 
-    def __init__(self, emit: Callable[[RunEvent], Awaitable[None]], *, tells_text: bool) -> None:
-        self._emit = emit
+    def __init__(self, channel: Channel, *, tells_text: bool) -> None:
+        self._channel = channel
+        self._emit = channel.put
         self._tells_text = tells_text
         self._pieces: list[str] = []
         self._text_step = 0
@@ -78,10 +80,10 @@ class Narration:
                 name = event.name if isinstance(event, CustomEvent) else type(event).__name__
                 await self._emit(Progress(name, event, event.tool_call_id))
 
-    async def tell_output(self, text: str) -> None:
-        """Tell output that is no text, at the end."""
+    def tell_output(self, text: str) -> None:
+        """Tell output that is no text, at the end; it waits for nobody, for no limit of the run holds any more."""
         self._pieces.append(text)
-        await self._emit(TextDelta(text))
+        self._channel.put_now(TextDelta(text))
 
     async def _tell_text(self, text: str, step: int) -> None:
         if not self._tells_text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -31,6 +32,7 @@ class RunOptions(TypedDict, total=False):
     timeout_s: float | None
     metadata: Mapping[str, Any] | None
     store: bool
+    owner: object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class RunRequest:
     timeout_s: float | None
     metadata: Mapping[str, Any] | None
     store: bool
+    owner: object
     streaming: bool
 
 
@@ -58,6 +61,13 @@ def check_request(
 ) -> RunRequest:
     """Return the run that was asked for, or raise InvalidRequestError naming the argument that is wrong."""
     session_id, history, effort = options.get("session_id"), options.get("history"), options.get("effort")
+    if not isinstance(prompt, (str, list, tuple, type(None))):
+        raise InvalidRequestError(f"the prompt must be text or a list of content, not {prompt!r}", param="prompt")
+    if isinstance(prompt, str) and not prompt.isascii():
+        try:
+            prompt.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequestError("the prompt has half a character in it (a surrogate)", param="prompt") from None
     if prompt is None and not history:
         raise InvalidRequestError("there is neither a prompt nor a history to answer", param="prompt")
     if prompt is not None and not prompt:
@@ -66,8 +76,8 @@ def check_request(
         known = f"use one of {', '.join(sorted(efforts))}" if efforts else "this agent has no effort levels"
         raise InvalidRequestError(f"effort {effort!r} is not known; {known}", param="effort")
     limit_s = options.get("timeout_s")
-    if limit_s is not None and limit_s <= 0:
-        raise InvalidRequestError("timeout_s must be more than 0", param="timeout_s")
+    if limit_s is not None and not 0 < limit_s < math.inf:
+        raise InvalidRequestError("timeout_s must be more than 0, and finite", param="timeout_s")
     return RunRequest(
         prompt=prompt,
         session_id=new_session_id() if session_id is None else check_session_id(session_id),
@@ -81,5 +91,6 @@ def check_request(
         timeout_s=min((value for value in (limit_s, timeout_s) if value is not None), default=None),
         metadata=options.get("metadata"),
         store=options.get("store", True),
+        owner=options.get("owner"),
         streaming=streaming,
     )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
-from .._loop import call_on
 from ..events import RunEnded, RunEvent, RunOutcome
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ class RunStream(Generic[OutputT]):
         self._request = request
         self._exchange: Exchange | None = None
         self._ended = False
+        self._cancelled = False
         self._coming: Future[RunEvent] | None = None
 
     @property
@@ -53,11 +53,14 @@ class RunStream(Generic[OutputT]):
 
     def cancel(self) -> None:
         """Ask the run to stop; its last event, RunEnded, still comes. Safe to call twice, and from any thread."""
+        self._cancelled = True
         if self._exchange is not None:
             self._exchange.cancel()
 
     async def __aenter__(self) -> Self:
         self._exchange = await self._runtime.begin(self._request)
+        if self._cancelled:
+            self._exchange.cancel()
         return self
 
     async def __aexit__(
@@ -66,7 +69,8 @@ class RunStream(Generic[OutputT]):
         exchange = self._exchange
         if exchange is None or (self._ended and exchange.task is not None and exchange.task.done()):
             return
-        await call_on(exchange.loop, self._leave)
+        if not exchange.home.over:
+            await exchange.home.call(self._leave)
 
     def __aiter__(self) -> Self:
         return self
@@ -77,13 +81,17 @@ class RunStream(Generic[OutputT]):
             raise RuntimeError("open the run first: async with runtime.stream(...) as run")
         if self._ended:
             raise StopAsyncIteration
-        if asyncio.get_running_loop() is exchange.loop:
+        if asyncio.get_running_loop() is exchange.home.loop:
             event = await exchange.events.get()
         else:
             # The event may be on its way from the other loop when we are cancelled: the next call waits for it then.
             if self._coming is None:
-                self._coming = asyncio.run_coroutine_threadsafe(exchange.events.get(), exchange.loop)
-            event = await asyncio.shield(asyncio.wrap_future(self._coming))
+                self._coming = exchange.home.submit(exchange.events.get)
+            try:
+                event = await asyncio.shield(asyncio.wrap_future(self._coming))
+            except asyncio.CancelledError:
+                exchange.home.check_alive()
+                raise
             self._coming = None
         self._ended = isinstance(event, RunEnded)
         return event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn
 
 from pydantic_ai.agent import AbstractAgent
@@ -30,7 +30,7 @@ async def list_tools(
     try:
         await agent.run(
             "What can you do?",
-            model=FunctionModel(_look),
+            model=FunctionModel(_look, stream_function=_look_streamed),
             deps=deps,
             toolsets=list(toolsets) or None,
             capabilities=list(capabilities) or None,
@@ -42,3 +42,8 @@ async def list_tools(
 
 async def _look(messages: list[ModelMessage], info: AgentInfo) -> NoReturn:
     raise _ToolsSeen(info.function_tools)
+
+
+async def _look_streamed(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+    await _look(messages, info)
+    yield ""

@@ -40,11 +40,7 @@ def run_target(
     if found is None:
         found = create_agent(settings)
     server = found if isinstance(found, AgentServer) else serve(found, settings=settings)
-    try:
-        server.run(host, port)
-    except OSError as error:
-        place = f"{host or server.settings.agent_host}:{server.settings.agent_port if port is None else port}"
-        raise ConfigurationError(f"cannot listen on {place}: {error.strerror}; choose another host or port") from error
+    server.run(host, port)
 
 
 def load_env_file(path: str | None) -> None:
@@ -55,7 +51,10 @@ def load_env_file(path: str | None) -> None:
     if file.is_file():
         from dotenv import load_dotenv
 
-        load_dotenv(file, override=False)
+        try:
+            load_dotenv(file, override=False)
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{str(file)!r} is not in UTF-8; write it again in UTF-8") from None
 
 
 def configure_logging(level: str) -> None:

@@ -42,7 +42,7 @@ class AgentServer:
     def __init__(self, runtime: AgentRuntime[Any], *, settings: Settings | None = None) -> None:
         self.runtime = runtime
         self.settings = Settings() if settings is None else settings
-        chat = ChatEndpoint(runtime, self.settings)
+        chat = ChatEndpoint(runtime, self.settings, owner=self)
         agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(runtime)
         sessions = SessionEndpoints(runtime)
         self._app = Starlette(
@@ -75,19 +75,8 @@ class AgentServer:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
-        async with self.opened():
+        async with self.runtime.held():
             yield
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
-        """Keep the runtime open while the block runs; one that was open before stays so after it."""
-        was_open = self.runtime.loop is not None
-        await self.runtime.open()
-        try:
-            yield
-        finally:
-            if not was_open:
-                await self.runtime.close()
 
     def run(self, host: str | None = None, port: int | None = None) -> None:
         """Serve until SIGINT or SIGTERM; blocks. Host and port are the settings' unless given."""
@@ -118,11 +107,15 @@ class AgentServer:
         """
         host = self.settings.agent_host if host is None else host
         port = self.settings.agent_port if port is None else port
-        async with self.opened(), listening(self, host=host, port=port) as url:
+        async with self.runtime.held(), listening(self, host=host, port=port) as url:
             try:
                 yield url
             finally:
-                await self.runtime.cancel_all()
+                await self.cancel_runs()
+
+    async def cancel_runs(self) -> None:
+        """Cancel what clients of this server began, and return when it is stored; their streams get a last event."""
+        await self.runtime.cancel_all(self)
 
     def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:
         """Serve on the SDK's own loop thread, for notebooks; returns when it listens."""

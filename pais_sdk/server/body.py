@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
-from .errors import invalid
+from .errors import WireError, invalid
 
 _DISCARD_BYTES = 64 * 1024 * 1024
 _DISCARD_S = 5.0
@@ -18,6 +18,9 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         WireError: It is larger than `max_bytes`.
         ClientDisconnect: The client hung up meanwhile.
     """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > _DISCARD_BYTES + max_bytes:
+        raise _too_large(max_bytes)  # nobody should send all of that first
     pieces: list[bytes] = []
     size = 0
     more = True
@@ -27,9 +30,13 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         if size > max_bytes:
             pieces.clear()
             await _discard(request, more)
-            raise invalid(f"the body is larger than {max_bytes} bytes", status=413)
+            raise _too_large(max_bytes)
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _too_large(max_bytes: int) -> WireError:
+    return invalid(f"the body is larger than {max_bytes} bytes", status=413)
 
 
 async def _discard(request: Request, more: bool) -> None:

@@ -30,8 +30,9 @@ _STREAM_HEADERS = {
 class ChatEndpoint:
     """Decodes the request, calls the runtime, encodes its answer."""
 
-    def __init__(self, runtime: AgentRuntime[Any], settings: Settings) -> None:
+    def __init__(self, runtime: AgentRuntime[Any], settings: Settings, *, owner: object) -> None:
         self._runtime = runtime
+        self._owner = owner
         self._settings = settings
 
     async def handle(self, request: Request) -> Response:
@@ -65,6 +66,7 @@ class ChatEndpoint:
             "effort": chat.effort,
             "metadata": chat.metadata,
             "store": chat.store is not False,
+            "owner": self._owner,
         }
         if session_id is None:
             options["history"] = conversation.history
@@ -82,6 +84,7 @@ class _StreamedChat(Response):
         self._answer = answer
         self._keepalive_s = keepalive_s
         self._begun = False
+        self._sent_at = anyio.current_time()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with cancelled_on_disconnect(receive):
@@ -100,15 +103,18 @@ class _StreamedChat(Response):
             if isinstance(event, RunEnded):
                 await self._end(event.outcome, send)
                 return
-            if event is None:
-                await self._send(b": keepalive\n\n", send)
-            elif isinstance(event, TextDelta):
+            if isinstance(event, TextDelta):
                 await self._send(self._answer.text(event.text), send)
             elif isinstance(event, ToolCalled):
                 await self._send(self._answer.tool_called(event), send)
+            elif event is None:
+                await self._send(b": keepalive\n\n", send)
+            elif not self._begun:
+                await self._send(b"", send)  # thinking, for one: the run goes well so far, and the client may know
 
     async def _next(self, run: RunStream[Any]) -> RunEvent | None:
-        with anyio.move_on_after(self._keepalive_s):
+        """Return the next event, or None when nothing was sent for so long that the client should hear something."""
+        with anyio.CancelScope(deadline=self._sent_at + self._keepalive_s):
             return await anext(run)
         return None
 
@@ -122,8 +128,9 @@ class _StreamedChat(Response):
         await self._send(event_line(wire_error(error).body), send, last=True)
 
     async def _send(self, data: bytes, send: Send, *, last: bool = False) -> None:
-        if not data and not last:
+        if not data and not last and self._begun:
             return
+        self._sent_at = anyio.current_time()
         if not self._begun:
             self._begun = True
             headers = {**_STREAM_HEADERS, "x-session-id": self._stream.session_id}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pydantic_ai.exceptions import (
     AgentRunError,
@@ -23,6 +23,7 @@ from ..errors import (
     RunTimeoutError,
     SessionBusyError,
 )
+from ..runtime import model_error_in
 
 
 @dataclass(kw_only=True, eq=False)
@@ -100,7 +101,7 @@ def _ended(error: RunError) -> WireError:
 
 def _upstream(error: BaseException | None) -> WireError | None:
     """Return the error for a model that did not answer, or None where it was not the model."""
-    model_error = next((found for found in _leaves(error) if isinstance(found, ModelAPIError)), None)
+    model_error = model_error_in(error)
     if model_error is None:
         if isinstance(error, AgentRunError):
             message = "The agent did not arrive at a valid answer."
@@ -130,10 +131,3 @@ def _retry_after(error: ModelAPIError) -> int | None:
     # LiteLLM's proxy passes its upstream's header on under a name of its own.
     passed_on = (error.headers or {}).get("llm_provider-retry-after", "") if isinstance(error, ModelHTTPError) else ""
     return int(passed_on) if passed_on.isdecimal() else None
-
-
-def _leaves(error: BaseException | None) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
-    return [] if error is None else [error]

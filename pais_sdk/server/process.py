@@ -9,6 +9,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from .._listen import open_socket, serve_socket, url_of
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
     from .app import AgentServer
@@ -19,7 +20,13 @@ _log = logging.getLogger("pais_sdk.server")
 def run_server(server: AgentServer, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM; runs that are active then are cancelled and stored."""
     settings = server.settings
-    listener = open_socket(settings.agent_host if host is None else host, settings.agent_port if port is None else port)
+    host = settings.agent_host if host is None else host
+    port = settings.agent_port if port is None else port
+    try:
+        listener = open_socket(host, port)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {why}; choose another host or port") from error
     _log.info("agent %r listens on %s", server.runtime.name, url_of(listener))
     with asyncio.Runner() as runner:
         runner.run(_serve(server, listener))
@@ -34,7 +41,7 @@ async def _serve(server: AgentServer, listener: socket) -> None:
 
     async def stopped() -> None:
         await stop.wait()
-        await server.runtime.cancel_all()  # their streams get a last event before the sockets close
+        await server.cancel_runs()
 
-    async with server.opened():
+    async with server.runtime.held():
         await serve_socket(server, listener, shutdown_trigger=stopped, access_log=server.settings.agent_access_log)

@@ -24,6 +24,7 @@ class ServerHandle:
     def __init__(self, server: AgentServer, url: str) -> None:
         self._server = server
         self.url = url
+        loop_thread().at_exit.add(server.stop)
 
     def openai(self, **options: Any) -> OpenAI:
         """Return a client of the `openai` package for this server; `options` go to its constructor."""
@@ -36,6 +37,7 @@ class ServerHandle:
     def stop(self) -> None:
         """Stop the server; nothing where it has stopped."""
         loop_thread().run(self._server.stop)
+        loop_thread().at_exit.discard(self._server.stop)
 
     def __enter__(self) -> Self:
         return self
