@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,6 @@ from pais_sdk import (
     InvalidRequestError,
     InvalidSessionIdError,
     LocalMemory,
-    MemoryUnavailableError,
     NullMemory,
 )
 from pais_sdk import Memory as MemoryBase
@@ -194,6 +194,24 @@ class TestStoring:
         with pytest.raises(InvalidRequestError, match="cursor"):
             await storing.list_sessions(cursor="made up")
 
+    async def test_pages_stay_in_order_while_sessions_are_used(self, storing: MemoryBase) -> None:
+        for number in range(6):
+            await append(storing, f"s{number}", exchange("m", f"r{number}"))
+        first = await storing.list_sessions(limit=3)
+        await append(storing, first[-1], exchange("again", "r9"))
+        await storing.delete_session(first[0])
+        second = await storing.list_sessions(limit=3, cursor=first.next)
+        assert [*first, *second] == ["s5", "s4", "s3", "s2", "s1", "s0"]
+        with pytest.raises(InvalidRequestError, match="limit"):
+            await storing.list_sessions(limit=0)
+
+    async def test_events_of_some_types_are_found_among_many_others(self, storing: MemoryBase) -> None:
+        await storing.add_event("s", "note", "old")
+        for number in range(30):
+            await append(storing, "s", exchange("m", f"r{number}", minute=10**6 + number))
+        assert [event.content for event in await storing.get_events(types=["note"], limit=1)] == ["old"]
+        assert [event.content for event in await storing.get_events("s", types=["note"], limit=1)] == ["old"]
+
     async def test_a_context_is_what_user_and_agent_said(self, storing: MemoryBase) -> None:
         await append(storing, "s", exchange("one", "r1", tools=1))
         await append(storing, "s", exchange("two", "r2", minute=1))
@@ -298,6 +316,22 @@ class TestLocalLimits:
                 await append(memory, name, exchange("x", "r"))
             assert set(await memory.list_sessions()) == {"held", "c"}
 
+    async def test_sessions_that_were_held_go_when_they_are_free(self) -> None:
+        memory = Local(max_sessions=2)
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(10):
+                session = await stack.enter_async_context(memory.open_session(f"s{number}"))
+                await memory.add_event(session.session_id, "note", "x")
+        await append(memory, "last", exchange("x", "r"))
+        assert list(await memory.list_sessions()) == ["last", "s9"]
+
+    async def test_messages_without_a_run_are_trimmed_too(self) -> None:
+        memory = Local(max_session_messages=10)
+        for number in range(50):
+            messages: list[ModelMessage] = [ModelRequest([UserPromptPart(f"{number}")])]
+            await append(memory, "s", messages)
+        assert len(await window(memory, "s", None)) <= 12
+
     async def test_old_messages_go_in_whole_runs(self) -> None:
         memory = Local(max_session_messages=8)
         for number in range(20):
@@ -348,14 +382,13 @@ class TestLocalLimits:
         with pytest.raises(ConfigurationError, match=name):
             LocalMemory(**limits)
 
-    async def test_what_cannot_be_stored_is_said_and_nothing_of_it_is_there(self) -> None:
+    async def test_half_a_character_is_stored_as_a_question_mark(self) -> None:
         memory = Local()
-        half = ModelRequest([UserPromptPart("\ud800")], run_id="r")
-        with pytest.raises(MemoryUnavailableError, match="JSON"):
-            await append(memory, "s", [*exchange("before", "r"), half])
-        assert await memory.get_events("s") == []
-        await append(memory, "s", exchange("after", "r2"))
-        assert user_texts(await window(memory, "s", None)) == ["after"]
+        part = ToolReturnPart("list", {"files": ["caf\udce9"]}, "c")
+        await append(memory, "s", [ModelRequest([part], run_id="r")])
+        events = await memory.get_events("s")
+        assert events[0].content == {"tool": "list", "result": {"files": ["caf?"]}}
+        assert len(await window(memory, "s", None)) == 1
 
     async def test_what_a_tool_returned_is_stored_as_text_where_it_is_no_json(self) -> None:
         class Thing:

@@ -42,7 +42,7 @@ class MessageChains:
         try:
             try:
                 return _MESSAGE.dump_json(entry.message, fallback=_as_text)
-            except UnicodeEncodeError:  # half a character, such as file names have that are not UTF-8
+            except ValueError:  # half a character, such as file names have that are not UTF-8
                 data = _MESSAGE.dump_python(entry.message, fallback=_as_text)
                 return json.dumps(_whole(to_jsonable_python(data, fallback=_as_text)), ensure_ascii=False).encode()
         except ValueError as error:

@@ -173,14 +173,15 @@ class AgentRuntime(Generic[OutputT]):
         while found := [
             exchange
             for exchange in self._exchanges
-            if exchange is not myself and (owner is None or exchange.request.owner is owner)
+            if exchange is not myself
+            and not (exchange.task is not None and exchange.task.done())
+            and (owner is None or exchange.request.owner is owner)
         ]:
             for exchange in found:
                 exchange.cancel()
             for exchange in found:
                 if exchange.task is not None:
                     await finished(exchange.task)
-            await asyncio.sleep(0)  # their tasks tell that they are done
         if myself is not None and myself in self._exchanges and (owner is None or myself.request.owner is owner):
             myself.cancel()
 

@@ -61,9 +61,9 @@ class Home:
         return future
 
     def check_alive(self) -> None:
-        """Raise where a cancellation came from the end of the loop and not from whoever waits here."""
+        """Raise where a cancellation came from the end of the other loop and not from whoever waits here."""
         task = asyncio.current_task()
-        if self._ended and (task is None or not task.cancelling()):
+        if task is None or not task.cancelling():
             raise _ended() from None
 
     def end(self) -> None:
