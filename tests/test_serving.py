@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -237,3 +238,46 @@ def test_a_stream_that_is_open_when_the_process_is_stopped_gets_a_last_event(tmp
         _, log = process.communicate(timeout=10)
         assert process.returncode == 0
         assert "Traceback" not in log
+
+
+FLOOD = """
+import asyncio
+from pydantic_ai import Agent
+from pydantic_ai.models.function import FunctionModel
+
+async def stream(messages, info):
+    while True:
+        yield "word " * 1000
+        await asyncio.sleep(0)
+
+agent = Agent(FunctionModel(stream_function=stream))
+"""
+
+
+def test_a_client_that_has_stopped_reading_does_not_keep_the_process(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(FLOOD)
+    body = json.dumps({"messages": [{"role": "user", "content": "go"}], "stream": True})
+    with running(SERVE, tmp_path) as (url, process):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
+def test_a_server_in_a_thread_that_nobody_stops_ends_with_the_script() -> None:
+    script = """
+import json, urllib.request
+from pydantic_ai import Agent
+from pais_sdk import mock_model, serve
+handle = serve(Agent(mock_model(["hello"]))).start_in_thread(port=0)
+print(json.load(urllib.request.urlopen(handle.url + "/health"))["status"])
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "healthy\n"
