@@ -382,12 +382,12 @@ class TestLocalLimits:
         with pytest.raises(ConfigurationError, match=name):
             LocalMemory(**limits)
 
-    async def test_half_a_character_is_stored_as_a_question_mark(self) -> None:
+    async def test_half_a_character_is_stored_as_one_that_can_be_written(self) -> None:
         memory = Local()
-        part = ToolReturnPart("list", {"files": ["caf\udce9"]}, "c")
+        part = ToolReturnPart("list", {"files": ["caf\udce9", "\ud83d\ude00"]}, "c")
         await append(memory, "s", [ModelRequest([part], run_id="r")])
         events = await memory.get_events("s")
-        assert events[0].content == {"tool": "list", "result": {"files": ["caf?"]}}
+        assert events[0].content == {"tool": "list", "result": {"files": ["caf\ufffd", "😀"]}}
         assert len(await window(memory, "s", None)) == 1
 
     async def test_what_a_tool_returned_is_stored_as_text_where_it_is_no_json(self) -> None:

@@ -198,7 +198,7 @@ async def test_a_dropped_connection_is_no_end(http: httpx.AsyncClient, stream: b
     with anyio.fail_after(5):
         async with http.stream("POST", "/v1/chat/completions", json=body) as response:
             assert response.status_code == 200
-            with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012
+            with pytest.raises(httpx.RemoteProtocolError):
                 async for data in response.aiter_bytes():
                     got += data
         stats = (await http.get("/_stats")).json()

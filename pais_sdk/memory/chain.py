@@ -141,7 +141,7 @@ def _as_text(value: object) -> str:
 def _whole(value: Any) -> Any:
     """Return JSON data in which every text can be written in UTF-8."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves become one again
     if isinstance(value, list):
         return [_whole(item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):

@@ -125,7 +125,7 @@ class AgentServer:
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         answer = error_response(
             invalid(f"{request.url.path} does not take {request.method}; use {allowed}", status=405)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anyio
@@ -51,7 +52,9 @@ class ChatEndpoint:
             return _StreamedChat(stream, answer, keepalive_s=self._settings.agent_keepalive_s)
         async with cancelled_on_disconnect(request.receive):
             outcome = await self._runtime.run(prompt, **options)
-            return JSONResponse(answer.plain(outcome), headers={"X-Session-ID": outcome.session_id})
+            # Escaped, so that half a character that a model said is no error, and two halves are one again.
+            body = json.dumps(answer.plain(outcome))
+            return Response(body, media_type="application/json", headers={"X-Session-ID": outcome.session_id})
         return Response(status_code=499)  # nobody is there to read it
 
     def _run_arguments(self, request: Request, chat: ChatRequest) -> tuple[Any, RunOptions]:
