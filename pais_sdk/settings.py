@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         "MEMORY_MAX_SESSION_EVENTS", default=500, ge=1, text="Messages of one session that are kept."
     )
     memory_ttl_s: float = _env(
-        "MEMORY_TTL_SECONDS", default=0, ge=0, text="Seconds after its last use until a session goes; 0 for never."
+        "MEMORY_TTL_SECONDS", default=0, ge=0, text="Seconds after its last write until a session goes; 0 for never."
     )
     memory_stateless_ttl_s: float = _env(
         "MEMORY_STATELESS_TTL_SECONDS",
@@ -157,8 +157,10 @@ class Settings(BaseSettings):
 
 
 _NOT_IN_THIS_VERSION = {
-    "MCP_SERVERS": "tools over MCP",
+    "AGENT_SYSTEM_PROMPT": "a system prompt of the environment",
     "AGENT_SUB_AGENTS": "delegation",
+    "AUTONOMOUS_GOAL": "an autonomous mode",
+    "MCP_SERVERS": "a connection to MCP servers",
     "PEER_AGENTS": "delegation",
 }
 
@@ -180,6 +182,11 @@ def environment_table() -> str:
         )
         rows.append(f"| {names} | {default} | {field.description} |")
     return "\n".join(rows)
+
+
+def variable_of(field: str) -> str:
+    """Return the variable that a field of Settings is read from first."""
+    return _names(Settings.model_fields[field])[0]
 
 
 def _aliases(field: Any) -> list[str]:

@@ -53,11 +53,13 @@ def test_variables_that_have_no_effect_on_a_runtime_are_reported(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MODEL_NAME", "x")
-    monkeypatch.setenv("MEMORY_TYPE", "null")
+    monkeypatch.setenv("MEMORY_STATELESS_TTL_SECONDS", "5")
+    monkeypatch.setenv("MCP_SERVERS", "echo")
     runtime = AgentRuntime(agent())
     assert serve(runtime).runtime is runtime
     assert "MODEL_NAME" in caplog.text
-    assert "MEMORY_TYPE" in caplog.text
+    assert "MEMORY_STATELESS_TTL_SECONDS, MODEL_NAME of the environment have no effect" in caplog.text
+    assert "MCP_SERVERS is set, but a connection to MCP servers is not in this version" in caplog.text
 
 
 def test_an_agent_without_a_model_needs_one_from_the_environment() -> None:

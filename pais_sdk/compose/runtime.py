@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..memory import LocalMemory, Memory, NullMemory, OnBusy
 from ..models import resolve_model
 from ..runtime import AgentRuntime
-from ..settings import Settings, ignored_variables
+from ..settings import Settings, ignored_variables, variable_of
 
 _log = logging.getLogger("pais_sdk.compose")
 
@@ -56,6 +56,8 @@ def create_runtime(
         ConfigurationError: It cannot work like this; the text says what to change.
     """
     options = options or {}
+    for variable, feature in ignored_variables().items():
+        _log.warning("%s is set, but %s is not in this version: it is ignored", variable, feature)
     if isinstance(agent, AgentRuntime):
         _check_taken_as_it_is(settings, memory, model, options)
         return agent
@@ -64,8 +66,6 @@ def create_runtime(
         raise ConfigurationError(
             "the agent has no model; set MODEL_API_URL and MODEL_NAME, or DEBUG_MOCK_RESPONSES to try it without one"
         )
-    for variable, feature in ignored_variables().items():
-        _log.warning("%s is set, but %s is not in this version: it is ignored", variable, feature)
     arguments: dict[str, Any] = {
         "name": settings.agent_name,
         "description": settings.agent_description,
@@ -118,5 +118,5 @@ def _check_taken_as_it_is(
     prefixes = ("model_api", "model_name", "memory_", "debug_mock")
     ignored = sorted(name for name in settings.model_fields_set if name.startswith(prefixes))
     if ignored:
-        names = ", ".join(name.upper() for name in ignored)
+        names = ", ".join(map(variable_of, ignored))
         _log.warning("a runtime is served as it is: %s of the environment have no effect on it", names)

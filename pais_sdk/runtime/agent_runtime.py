@@ -60,10 +60,10 @@ class AgentRuntime(Generic[OutputT]):
         timeout_s: Seconds that one run may take; None for any time.
         tool_timeout_s: Seconds that one tool call may take; None for any time.
         max_active_runs: Runs at once.
-        max_queued_runs: Runs that may wait for a place, `busy_wait_s` at most.
+        max_queued_runs: Runs that may wait, for their session or for a place; one more is refused at once.
         on_busy: What a second run in a session does: `queue` waits for the first, `reject` is refused, `interrupt`
             cancels the first.
-        busy_wait_s: The longest wait for a place or a session, in seconds.
+        busy_wait_s: The longest wait for a session, and then for a place, in seconds.
         on_disconnect: What becomes of a run whose reader leaves: `cancel` or `finish`.
         efforts: Names for models to choose from in each call: `{"quick": model, "deep": (model, settings)}`.
 
