@@ -54,3 +54,19 @@ def test_every_public_name_is_there() -> None:
     assert set(pais_sdk.__all__) <= set(dir(pais_sdk))
     with pytest.raises(AttributeError, match="nothing_like_it"):
         _ = pais_sdk.nothing_like_it  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("blocked", "code", "extra"),
+    [
+        ("typer", "from pais_sdk.cli import main; main()", "cli"),
+        ("starlette", "from pais_sdk import AgentServer", "server"),
+        ("hypercorn", "from pais_sdk._listen import serve_socket, open_socket; import asyncio; "
+         "asyncio.run(serve_socket(None, open_socket('127.0.0.1', 0), shutdown_trigger=None))", "server"),
+    ],
+)  # fmt: skip
+def test_a_missing_extra_is_named_with_its_command(blocked: str, code: str, extra: str) -> None:
+    block = f"import sys; sys.modules[{blocked!r}] = None; "
+    done = subprocess.run([sys.executable, "-c", block + code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"pip install 'pais-sdk[{extra}]'" in done.stderr.splitlines()[-1]

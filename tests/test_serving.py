@@ -132,7 +132,7 @@ def test_without_a_target_server_py_comes_before_agent_py(folder: Path) -> None:
 
 
 SERVE = [sys.executable, "-W", "error", "-m", "pais_sdk.serve"]
-PAIS = [sys.executable, "-W", "error", "-c", "from pais_sdk.cli.app import app; app()", "run"]
+PAIS = [sys.executable, "-W", "error", "-c", "from pais_sdk.cli import main; main()", "run"]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Exchange:
         self._token = CancellationToken()
         self._began = time.monotonic()
         self.events = Channel()
-        self._asking = False
+        self._waiting = True  # for its session, its place and its arguments; then the token is what cancels it
         self._narration = Narration(self.events, tells_text=runtime.arguments.speaks_text)
 
     def cancel(self) -> None:
@@ -82,8 +82,8 @@ class Exchange:
 
     def _cancel_waiting(self) -> None:
         """Cancel what the token does not reach: the wait in a queue, and the making of the run's arguments."""
-        if self.task is not None and not self._asking:
-            self._asking = True  # once is enough: what comes then is storing
+        if self.task is not None and self._waiting:
+            self._waiting = False  # once is enough: what comes then is storing
             self.task.cancel()
 
     async def run(self) -> None:
@@ -180,7 +180,7 @@ class Exchange:
             async with asyncio.timeout(request.timeout_s):
                 arguments = await self._runtime.arguments.make(request, memory)
             with capture_run_messages() as captured:
-                self._asking = True
+                self._waiting = False
                 result = await self._runtime.agent.run(
                     request.prompt,
                     message_history=history,
@@ -193,7 +193,7 @@ class Exchange:
                     **arguments,
                 )
         except (RunTimedOut, TimeoutError) as error:
-            ours = isinstance(error, RunTimedOut) or not self._asking
+            ours = isinstance(error, RunTimedOut) or self._waiting
             return ended("timeout") if ours else ended("error", error)
         except RunCancelled:
             return ended("cancelled")
@@ -215,7 +215,7 @@ class Exchange:
             trace.get_current_span().record_exception(error)
             return ended("error", error)
         finally:
-            self._asking = True
+            self._waiting = False
         return _Ending("end_turn", self._kept(result.new_messages()), output=result.output)
 
     def _kept(self, seen: list[ModelMessage]) -> list[ModelMessage]:
