@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from pydantic_ai.conversation_store import ConversationEntry, ConversationStore
-from pydantic_ai.messages import ModelMessage
-from pydantic_ai.usage import RunUsage
+from pydantic_ai.conversation_store import ConversationStore
 
 from ..errors import InvalidRequestError
-from .events import MemoryEvent, events_of
+from .event_log import SessionLog, SessionPage, scope_events, session_events
+from .events import MemoryEvent
+from .session import MemorySession
 from .session_id import check_session_id, new_session_id
 
 if TYPE_CHECKING:
@@ -25,81 +23,6 @@ OnBusy: TypeAlias = Literal["queue", "reject", "interrupt"]
 """What a second run in a session does: wait for the first, be refused, or stop the first and take its place."""
 
 STATELESS_TTL_S = 86_400.0
-
-
-class SessionPage(list[str]):
-    """Session ids, the most recently used first.
-
-    Attributes:
-        next: Pass it as `cursor` for the following page; None after the last.
-    """
-
-    next: str | None = None
-
-
-@dataclass(frozen=True)
-class SessionLog:
-    """The newest part of what is stored for a session."""
-
-    entries: Sequence[ConversationEntry]
-    """Stored messages, oldest first."""
-
-    annotations: Sequence[MemoryEvent]
-    """Events that were added beside the messages: those since the first of `entries`, oldest first."""
-
-    complete: bool
-    """Whether nothing older is stored."""
-
-
-class MemorySession:
-    """A session that is held for one run, and the part of its history that the run sees."""
-
-    def __init__(self, session_id: str, history: list[ModelMessage], *, exists: bool) -> None:
-        self.session_id = session_id
-        self.history = history
-        """The newest messages, oldest first; whole runs only. The list and its messages are the caller's."""
-        self.exists = exists
-        """Whether the session was stored before."""
-        self._on_interrupt: Callable[[], None] | None = None
-        self._interrupted = False
-
-    @property
-    def on_interrupt(self) -> Callable[[], None] | None:
-        """Called, on any thread, when another run with `on_busy="interrupt"` wants the session, or has wanted it."""
-        return self._on_interrupt
-
-    @on_interrupt.setter
-    def on_interrupt(self, call: Callable[[], None] | None) -> None:
-        self._on_interrupt = call
-        if self._interrupted:
-            self.interrupt()
-
-    def interrupt(self) -> None:
-        """Tell the holder that another run wants the session; for backends."""
-        self._interrupted = True
-        if self._on_interrupt is not None:
-            self._on_interrupt()
-
-    async def append(
-        self,
-        messages: Sequence[ModelMessage],
-        annotations: Sequence[MemoryEvent] = (),
-        *,
-        usage: RunUsage | None = None,
-        ttl_s: float | None = None,
-    ) -> None:
-        """Store everything in one atomic write after whatever is the newest message now, and give the session free.
-
-        Args:
-            messages: In order.
-            annotations: Events that belong to these messages but are no messages.
-            usage: Added to the session's own.
-            ttl_s: Seconds after which the session may be forgotten; None for the memory's own rule.
-
-        Raises:
-            MemoryUnavailableError: Nothing of it was stored.
-        """
-        raise NotImplementedError
 
 
 class Memory(ConversationStore):
@@ -231,44 +154,8 @@ class Memory(ConversationStore):
             return []
         if session_id is not None:
             check_session_id(session_id)
-            return await self._session_events(session_id, types=types, limit=limit, before=before)
-        return await self._all_events(types=types, limit=limit, before=before)
-
-    async def _session_events(
-        self, session_id: str, *, types: Collection[str] | None, limit: int | None, before: str | None
-    ) -> list[MemoryEvent]:
-        window = None if limit is None else max(2 * limit, 16)
-        while True:
-            log = await self.read_log(session_id, limit=window)
-            if log is None:
-                log = SessionLog((), (), complete=True)
-            events, found = _cut(_in_order(log), types, before)
-            if log.complete or window is None or (found and limit is not None and len(events) >= limit):
-                _check_found(found)
-                return events if limit is None else events[-limit:]
-            window *= 4
-
-    async def _all_events(
-        self, *, types: Collection[str] | None, limit: int | None, before: str | None
-    ) -> list[MemoryEvent]:
-        events: list[MemoryEvent] = []
-        cursor: str | None = None
-        while True:
-            page = await self.read_page(limit=100, cursor=cursor)
-            for session_id in page:
-                enough = None if before else limit
-                found = await self._session_events(session_id, types=types, limit=enough, before=None)
-                # Sessions come newest first: once this one ends before the oldest that is wanted, so do all others.
-                if enough is not None and types is None and found and len(events) >= enough:
-                    newest = sorted(events, key=_when)[-enough:]
-                    if found[-1].timestamp < newest[0].timestamp:
-                        return newest
-                events.extend(found)
-            cursor = page.next
-            if cursor is None:
-                ordered, found_it = _cut(sorted(events, key=_when), None, before)
-                _check_found(found_it)
-                return ordered if limit is None else ordered[-limit:]
+            return await session_events(self, session_id, types=types, limit=limit, before=before)
+        return await scope_events(self, types=types, limit=limit, before=before)
 
     async def list_sessions(self, *, limit: int = 100, cursor: str | None = None) -> SessionPage:
         """Return the ids of this scope's sessions, the most recently used first; `.next` is the next page's cursor."""
@@ -301,36 +188,3 @@ class Memory(ConversationStore):
         events = await self.get_events(session_id, types=("user_message", "agent_response"), limit=max_events)
         names = {"user_message": "User", "agent_response": "Agent"}
         return "\n".join(f"{names[event.event_type]}: {event.content}" for event in events)
-
-
-def _when(event: MemoryEvent) -> float:
-    return event.timestamp.timestamp()
-
-
-def _in_order(log: SessionLog) -> list[MemoryEvent]:
-    """Return the messages' events in the messages' order, inside each by time, and the annotations where they came."""
-    waiting = deque(sorted(log.annotations, key=_when))
-    events: list[MemoryEvent] = []
-    for entry in log.entries:
-        for event in sorted(events_of(entry), key=_when):
-            while waiting and _when(waiting[0]) < _when(event):
-                events.append(waiting.popleft())
-            events.append(event)
-    return [*events, *waiting]
-
-
-def _check_found(found: bool) -> None:
-    if not found:
-        raise InvalidRequestError("there is no such event to begin before; begin again without it", param="before")
-
-
-def _cut(
-    events: list[MemoryEvent], types: Collection[str] | None, before: str | None
-) -> tuple[list[MemoryEvent], bool]:
-    """Return the events before one, of some types, and whether that one was there."""
-    found = before is None
-    if before is not None:
-        position = next((index for index, event in enumerate(events) if event.event_id == before), None)
-        found = position is not None
-        events = events[:position] if found else []
-    return [event for event in events if types is None or event.event_type in types], found

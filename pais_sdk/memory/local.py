@@ -16,10 +16,12 @@ from pydantic_ai.usage import RunUsage
 
 from ..errors import ConfigurationError, InvalidRequestError
 from .append import appended, new_record
-from .base import STATELESS_TTL_S, Memory, MemorySession, OnBusy, SessionLog, SessionPage
+from .base import STATELESS_TTL_S, Memory, OnBusy
 from .chain import MessageChains
+from .event_log import SessionLog, SessionPage
 from .events import MemoryEvent
 from .locks import SessionLocks
+from .session import MemorySession
 from .session_id import from_internal, scope_of
 
 

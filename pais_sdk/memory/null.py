@@ -12,8 +12,10 @@ from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.usage import RunUsage
 
-from .base import Memory, MemorySession, OnBusy, SessionLog, SessionPage
+from .base import Memory, OnBusy
+from .event_log import SessionLog, SessionPage
 from .events import MemoryEvent
+from .session import MemorySession
 from .session_id import from_internal
 
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from pydantic_ai.conversation_store import ConversationConflict, ConversationEntry, ConversationRecord
 
-from .base import Memory, MemorySession, OnBusy, SessionLog, SessionPage
+from .base import Memory, OnBusy
+from .event_log import SessionLog, SessionPage
 from .events import MemoryEvent
+from .session import MemorySession
 from .session_id import check_session_id, from_internal, to_internal
 
 

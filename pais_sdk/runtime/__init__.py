@@ -1,8 +1,8 @@
 """The runtime: one run of one session, behind every way in."""
 
-from .agent_runtime import AgentRuntime, error_of
+from .agent_runtime import AgentRuntime
 from .deps import AgentDeps
-from .exchange import model_error_in
+from .ended import error_of, model_error_in
 from .request import RunOptions
 from .stream import RunStream
 

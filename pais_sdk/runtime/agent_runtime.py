@@ -16,19 +16,14 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
 from .._loop import loop_thread
-from ..errors import (
-    ConfigurationError,
-    MaxStepsError,
-    RunCancelledError,
-    RunError,
-    RunFailedError,
-    RunTimeoutError,
-)
+from ..errors import ConfigurationError
 from ..events import RunOutcome
 from ..memory import LocalMemory, Memory, OnBusy, check_session_id
 from .admission import Admission
 from .arguments import Effort, RunArguments
-from .exchange import Exchange, current_exchange
+from .ended import successful
+from .exchange import Exchange
+from .exchanges import Exchanges
 from .lifetime import Home, Lifetime
 from .request import Prompt, RunOptions, RunRequest, check_request
 from .stream import RunStream, finished
@@ -131,7 +126,7 @@ class AgentRuntime(Generic[OutputT]):
         self._timeout_s = timeout_s
         self.admission = Admission(max_active_runs=max_active_runs, max_queued_runs=max_queued_runs, wait_s=busy_wait_s)
         self._lifetime = Lifetime(self._enter)
-        self._exchanges: set[Exchange] = set()
+        self._exchanges = Exchanges()
         self.model_status: Literal["ok", "degraded", "unknown"] = "unknown"
         """Whether the model answered the newest run that asked it."""
 
@@ -166,24 +161,7 @@ class AgentRuntime(Generic[OutputT]):
     async def _enter(self, stack: AsyncExitStack) -> None:
         for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
             await stack.enter_async_context(part)
-        stack.push_async_callback(self._cancel_all)
-
-    async def _cancel_all(self, owner: object = None) -> None:
-        myself = current_exchange()
-        while found := [
-            exchange
-            for exchange in self._exchanges
-            if exchange is not myself
-            and not (exchange.task is not None and exchange.task.done())
-            and (owner is None or exchange.request.owner is owner)
-        ]:
-            for exchange in found:
-                exchange.cancel()
-            for exchange in found:
-                if exchange.task is not None:
-                    await finished(exchange.task)
-        if myself is not None and myself in self._exchanges and (owner is None or myself.request.owner is owner):
-            myself.cancel()
+        stack.push_async_callback(self._exchanges.cancel_all)
 
     # Runs
 
@@ -227,7 +205,7 @@ class AgentRuntime(Generic[OutputT]):
                 await exchange.home.call(lambda: finished(task))
             raise
         assert exchange.outcome is not None
-        return _successful(exchange.outcome)
+        return successful(exchange.outcome)
 
     def run_sync(self, prompt: Prompt, **options: Unpack[RunOptions]) -> RunOutcome[OutputT]:
         """Do the same as `run` in a script, blocking; the runtime lives on the SDK's own loop thread then.
@@ -255,14 +233,7 @@ class AgentRuntime(Generic[OutputT]):
         The run ends with stop reason `cancelled`, and what it did is stored.
         """
         check_session_id(session_id)
-        found = [
-            exchange
-            for exchange in list(self._exchanges)
-            if exchange.outcome is None and (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
-        ]
-        for exchange in found:
-            exchange.cancel()
-        return bool(found)
+        return self._exchanges.cancel(session_id, scope)
 
     async def cancel_all(self, owner: object = None) -> None:
         """Cancel what runs or waits, all or that of one owner, and return when it has ended and is stored.
@@ -271,7 +242,7 @@ class AgentRuntime(Generic[OutputT]):
         """
         home = self._lifetime.home
         if home is not None:
-            await home.call(lambda: self._cancel_all(owner))
+            await home.call(lambda: self._exchanges.cancel_all(owner))
 
     async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs in a session and delete it; returns whether there was such a session."""
@@ -295,26 +266,13 @@ class AgentRuntime(Generic[OutputT]):
         begun: list[Exchange] = []
         try:
             home = await self._lifetime.open()
-            await home.call(lambda: self._begin(request, home, begun))
+            await home.call(lambda: self._exchanges.begin(Exchange(self, request, home), begun))
         except asyncio.CancelledError:
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
                 exchange.cancel()
                 exchange.home.loop.call_soon_threadsafe(exchange.events.close)
             raise
         return begun[0]
-
-    async def _begin(self, request: RunRequest, home: Home, begun: list[Exchange]) -> None:
-        exchange = Exchange(self, request, home)
-        task = exchange.task = asyncio.create_task(exchange.run(), name=f"run {exchange.run_id}")
-        self._exchanges.add(exchange)
-        task.add_done_callback(lambda _: self._exchanges.discard(exchange))
-        try:
-            await asyncio.shield(exchange.started)
-        except asyncio.CancelledError:
-            exchange.cancel()
-            await finished(task)
-            raise
-        begun.append(exchange)
 
     def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
         return check_request(
@@ -324,23 +282,6 @@ class AgentRuntime(Generic[OutputT]):
 
 async def _wait(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
-
-
-def _successful(outcome: RunOutcome[OutputT]) -> RunOutcome[OutputT]:
-    if outcome.stop_reason == "end_turn":
-        return outcome
-    raise error_of(outcome) from outcome.error
-
-
-def error_of(outcome: RunOutcome[Any]) -> RunError:
-    """Return the error that stands for an outcome other than `end_turn`."""
-    if outcome.stop_reason == "max_steps":
-        return MaxStepsError(f"no answer after {outcome.usage.requests} model requests", outcome)
-    if outcome.stop_reason == "timeout":
-        return RunTimeoutError(f"no answer after {outcome.duration_s:.1f} s", outcome)
-    if outcome.stop_reason == "cancelled":
-        return RunCancelledError("the run was cancelled", outcome)
-    return RunFailedError(f"the run failed: {outcome.error!r}", outcome)
 
 
 def _plain_text(value: Any) -> str | None:

@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from pydantic_ai import CancellationToken, capture_run_messages
-from pydantic_ai.exceptions import AgentRunError, ModelAPIError, RunCancelled, RunTimedOut, UsageLimitExceeded
+from pydantic_ai.exceptions import AgentRunError, RunCancelled, RunTimedOut, UsageLimitExceeded
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -30,6 +30,7 @@ from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
 from .channel import Channel
+from .ended import model_error_in
 from .lifetime import Home
 from .narration import Narration, text_of
 from .request import RunRequest
@@ -284,14 +285,6 @@ def _answerable(history: list[ModelMessage]) -> list[ModelMessage]:
     last = history[-1] if history else None
     open_calls = isinstance(last, ModelResponse) and any(isinstance(part, ToolCallPart) for part in last.parts)
     return repair_messages(history) if open_calls else history
-
-
-def model_error_in(error: BaseException | None) -> ModelAPIError | None:
-    """Return the model's own error in what ended a run, also where several models failed; None where it was none."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return next((found for found in map(model_error_in, group.exceptions) if found is not None), None)
-    return error if isinstance(error, ModelAPIError) else None
 
 
 def _finish_reason(messages: list[ModelMessage]) -> str | None:

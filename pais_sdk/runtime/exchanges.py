@@ -1,0 +1,59 @@
+"""The exchanges of one runtime: how they begin as tasks, and how they are cancelled together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .exchange import Exchange, current_exchange
+from .stream import finished
+
+
+class Exchanges:
+    """All that run or wait now; lives on the runtime's loop, except `cancel`."""
+
+    def __init__(self) -> None:
+        self._running: set[Exchange] = set()
+
+    async def begin(self, exchange: Exchange, begun: list[Exchange]) -> None:
+        """Start an exchange and put it into `begun` when its session is held; raises what keeps it from that."""
+        task = exchange.task = asyncio.create_task(exchange.run(), name=f"run {exchange.run_id}")
+        self._running.add(exchange)
+        task.add_done_callback(lambda _: self._running.discard(exchange))
+        try:
+            await asyncio.shield(exchange.started)
+        except asyncio.CancelledError:
+            exchange.cancel()
+            await finished(task)
+            raise
+        begun.append(exchange)
+
+    def cancel(self, session_id: str, scope: str | None) -> bool:
+        """Cancel those of one session; returns whether there were any."""
+        found = [
+            exchange
+            for exchange in list(self._running)
+            if exchange.outcome is None and (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
+        ]
+        for exchange in found:
+            exchange.cancel()
+        return bool(found)
+
+    async def cancel_all(self, owner: object = None) -> None:
+        """Cancel all, or those of one owner, and return when they have ended; the caller's own is not waited for."""
+        myself = current_exchange()
+        while found := [exchange for exchange in self._of(owner) if exchange is not myself]:
+            for exchange in found:
+                exchange.cancel()
+            for exchange in found:
+                if exchange.task is not None:
+                    await finished(exchange.task)
+        if myself is not None and myself in self._of(owner):
+            myself.cancel()
+
+    def _of(self, owner: object) -> list[Exchange]:
+        return [
+            exchange
+            for exchange in self._running
+            if (owner is None or exchange.request.owner is owner)
+            and not (exchange.task is not None and exchange.task.done())
+        ]
