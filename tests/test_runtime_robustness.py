@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 from typing import Any
 
@@ -238,18 +237,23 @@ def test_calls_to_a_loop_that_has_ended_say_so_or_begin_anew() -> None:
     loop = asyncio.new_event_loop()
     assert loop.run_until_complete(runtime.run("a", session_id="s")).text == "a (1)"
 
-    async def elsewhere() -> str:
-        with fail_after(5):
-            text = (await runtime.run("b", session_id="s")).text
-            await runtime.close()
-            return text
+    left_open = asyncio.all_tasks(loop)
 
-    assert asyncio.run(elsewhere()) == "b (3)"
-    for task in asyncio.all_tasks(loop):
+    async def elsewhere() -> list[str]:
+        with fail_after(5):
+            async with runtime.stream("b", session_id="s") as run:
+                await anext(run)
+                for task in left_open:  # what the first loop left is ended while the run goes on
+                    task.get_coro().close()
+                texts = [event.text async for event in run if isinstance(event, TextDelta)]
+            await runtime.close()
+            return texts
+
+    assert asyncio.run(elsewhere()) == ["b ", "(3)"]
+    for task in left_open:
         task.cancel()
-    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.run_until_complete(asyncio.gather(*left_open, return_exceptions=True))
     loop.close()
-    gc.collect()
 
 
 async def test_a_stream_cancelled_before_it_begins_ends_at_once() -> None:

@@ -158,10 +158,10 @@ class AgentRuntime(Generic[OutputT]):
         """Keep the runtime open while a block runs; what a holder opened, the last holder closes."""
         return self._lifetime.held()
 
-    async def _enter(self, stack: AsyncExitStack) -> None:
+    async def _enter(self, stack: AsyncExitStack, home: Home) -> None:
         for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
             await stack.enter_async_context(part)
-        stack.push_async_callback(self._exchanges.cancel_all)
+        stack.push_async_callback(self._exchanges.cancel_all, home)
 
     # Runs
 
@@ -242,7 +242,7 @@ class AgentRuntime(Generic[OutputT]):
         """
         home = self._lifetime.home
         if home is not None:
-            await home.call(lambda: self._exchanges.cancel_all(owner))
+            await home.call(lambda: self._exchanges.cancel_all(home, owner))
 
     async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs in a session and delete it; returns whether there was such a session."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .exchange import Exchange, current_exchange
+from .lifetime import Home
 from .stream import finished
 
 
@@ -38,22 +39,26 @@ class Exchanges:
             exchange.cancel()
         return bool(found)
 
-    async def cancel_all(self, owner: object = None) -> None:
-        """Cancel all, or those of one owner, and return when they have ended; the caller's own is not waited for."""
+    async def cancel_all(self, home: Home, owner: object = None) -> None:
+        """Cancel all of one opening, or those of one owner, and return when they have ended.
+
+        The caller's own is not waited for.
+        """
         myself = current_exchange()
-        while found := [exchange for exchange in self._of(owner) if exchange is not myself]:
+        while found := [exchange for exchange in self._of(home, owner) if exchange is not myself]:
             for exchange in found:
                 exchange.cancel()
             for exchange in found:
                 if exchange.task is not None:
                     await finished(exchange.task)
-        if myself is not None and myself in self._of(owner):
+        if myself is not None and myself in self._of(home, owner):
             myself.cancel()
 
-    def _of(self, owner: object) -> list[Exchange]:
+    def _of(self, home: Home, owner: object) -> list[Exchange]:
         return [
             exchange
             for exchange in self._running
-            if (owner is None or exchange.request.owner is owner)
+            if exchange.home is home
+            and (owner is None or exchange.request.owner is owner)
             and not (exchange.task is not None and exchange.task.done())
         ]

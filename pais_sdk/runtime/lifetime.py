@@ -83,7 +83,7 @@ class Lifetime:
         enter: Puts on the stack all that is to be closed again. It runs in the owner task.
     """
 
-    def __init__(self, enter: Callable[[AsyncExitStack], Awaitable[None]]) -> None:
+    def __init__(self, enter: Callable[[AsyncExitStack, Home], Awaitable[None]]) -> None:
         self._enter = enter
         self._home: Home | None = None
         self._guard = threading.Lock()
@@ -161,7 +161,7 @@ class Lifetime:
     async def _own(self, home: Home) -> None:
         try:
             async with AsyncExitStack() as stack:
-                await self._enter(stack)
+                await self._enter(stack, home)
                 home.ready.set_result(None)
                 await home.stop.wait()
         except BaseException as error:
