@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from .errors import MissingExtraError
+from .errors import ConfigurationError, MissingExtraError
 
 _log = logging.getLogger("pais_sdk.hypercorn")
 _log.setLevel(logging.WARNING)
@@ -23,6 +23,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         host: A name or address of this machine.
         port: 0 for one that the system picks.
     """
+    if not 0 <= port <= 65535:
+        raise ConfigurationError(f"port {port} is none; use 1 to 65535, or 0 for a free one")
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
@@ -89,9 +91,10 @@ async def serve_socket(
         await asyncio.wait([serving], timeout=grace_s + _CLOSING_S)
     finally:
         waiting.cancel()
-        if not serving.done():
+        cut = not serving.done()
+        if cut:
             await _end(serving)
-    if not serving.cancelled():
+    if not cut:
         serving.result()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ class LoopThread:
         self.loop = asyncio.new_event_loop()
         self.at_exit: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         """Called, and awaited on the loop, when the interpreter ends, before everything else there is cancelled."""
+        self._stopping = False
         self._thread = threading.Thread(target=self._main, name="pais_sdk", daemon=True)
         self._thread.start()
 
@@ -38,7 +40,9 @@ class LoopThread:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._stopping:  # a SystemExit in a task ends run_forever, but not what others do here
+            with contextlib.suppress(SystemExit):
+                self.loop.run_forever()
         self.loop.close()
 
     def _stop(self) -> None:
@@ -46,6 +50,7 @@ class LoopThread:
             asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(timeout=5)
         except (TimeoutError, RuntimeError):
             pass  # the interpreter is ending: what does not stop by now ends with it
+        self._stopping = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout=5)
 

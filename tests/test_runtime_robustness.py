@@ -278,3 +278,67 @@ async def test_a_history_alone_can_be_answered() -> None:
     history: list[ModelMessage] = [ModelRequest([UserPromptPart("only this")])]
     async with AgentRuntime(echo_agent()) as runtime:
         assert (await runtime.run(None, history=history)).text == "only this (1)"
+
+
+async def test_two_tools_may_cancel_everything_at_once() -> None:
+    agent, both = Agent(calls_then("done", ("stop", "{}"))), asyncio.Barrier(2)
+    runtime = AgentRuntime(agent)
+
+    @agent.tool_plain
+    async def stop() -> str:
+        await both.wait()
+        await runtime.cancel_all()
+        await asyncio.Event().wait()
+        return "never"
+
+    with fail_after(5):
+        ended = await asyncio.gather(runtime.run("a"), runtime.run("b"), return_exceptions=True)
+        await runtime.close()
+    assert [type(error) for error in ended] == [RunCancelledError, RunCancelledError]
+
+
+async def test_a_timeout_of_the_callers_own_deps_is_an_error_of_theirs() -> None:
+    def late(deps: AgentDeps) -> str:
+        raise TimeoutError("the database")
+
+    async with AgentRuntime(Agent(mock_model(["x"]), deps_type=str), deps=late) as runtime:
+        with pytest.raises(RunFailedError) as raised:
+            await runtime.run("hi")
+    assert isinstance(raised.value.outcome.error, TimeoutError)
+
+
+def test_deps_that_want_to_end_the_process_leave_the_loop_thread_alive() -> None:
+    def leave(deps: AgentDeps) -> str:
+        sys.exit(3)
+
+    runtime = AgentRuntime(Agent(mock_model(["x"]), deps_type=str), deps=leave)
+    with pytest.raises(RunFailedError):
+        runtime.run_sync("hi")
+    other = AgentRuntime(echo_agent())
+    assert other.run_sync("hi").text == "hi (1)"
+    loop_thread().run(runtime.close)
+    loop_thread().run(other.close)
+
+
+async def test_what_was_read_on_another_loop_is_not_kept() -> None:
+    runtime = AgentRuntime(echo_agent())
+    with fail_after(5):
+        await asyncio.to_thread(loop_thread().run, runtime.open)
+        for _ in range(3):
+            async with runtime.stream("hi") as run:
+                _ = [event async for event in run]
+        home = runtime._lifetime.home
+        assert home is not None
+        while home._calls:  # the last one tells that it is done from the other thread
+            await asyncio.sleep(0)
+        await runtime.close()
+
+
+async def test_the_last_holder_closes_also_what_was_opened_again_meanwhile() -> None:
+    runtime = AgentRuntime(echo_agent())
+    with fail_after(5):
+        async with runtime.held():
+            await runtime.close()
+            await runtime.run("hi")
+            assert runtime.loop is not None
+        assert runtime.loop is None

@@ -17,7 +17,7 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.function import AgentInfo
 
-from pais_sdk import AgentRuntime, LocalMemory, MemoryUnavailableError, Settings, serve
+from pais_sdk import AgentRuntime, LocalMemory, MemoryUnavailableError, Settings, mock_model, serve
 from pais_sdk._listen import listening
 
 from .agents import GatedModel, Pieces, echo_agent, model_of
@@ -331,3 +331,15 @@ async def test_a_client_that_hangs_up_stops_a_run_on_another_loop(stream: bool) 
             gated.gate.set()
             assert (await runtime.run("again", session_id="s")).text == "one two"
             await anyio.to_thread.run_sync(handle.stop)
+
+
+async def test_a_server_that_stops_takes_no_more_runs_and_one_that_starts_again_does() -> None:
+    server = serve(Agent(mock_model(["hello"])))
+    with fail_after(5):
+        async with server.running(port=0) as url, httpx.AsyncClient(base_url=url) as client:
+            await server.cancel_runs()
+            refused = await client.post(CHAT, json=body("hi"))
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert refused.json()["error"]["code"] == "server_error"
+        async with server.running(port=0) as url, httpx.AsyncClient(base_url=url) as client:
+            assert (await client.post(CHAT, json=body("hi"))).status_code == 200

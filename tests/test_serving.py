@@ -192,6 +192,7 @@ def test_the_command_reads_env_of_its_folder_and_builds_an_agent_from_it(tmp_pat
         ([], {"AGENT_PORT": "x"}, "AGENT_PORT cannot be used"),
         ([], {"MODEL_API_URL": "http://127.0.0.1:1"}, "MODEL_NAME"),
         (["--host", "192.0.2.1"], {"DEBUG_MOCK_RESPONSES": "[]"}, "cannot listen on 192.0.2.1"),
+        (["--port", "99999"], {"DEBUG_MOCK_RESPONSES": "[]"}, "port 99999 is none"),
     ],
 )
 @pytest.mark.parametrize("command", [SERVE, PAIS], ids=["python -m pais_sdk.serve", "pais run"])
@@ -283,3 +284,35 @@ print(json.load(urllib.request.urlopen(handle.url + "/health"))["status"])
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "healthy\n"
+
+
+SLOW_TO_OPEN = """
+import asyncio
+from pydantic_ai import Agent
+from pais_sdk import LocalMemory, mock_model, serve
+
+class Memory(LocalMemory):
+    async def open(self):
+        print("opening", flush=True)
+        await asyncio.Event().wait()
+
+app = serve(Agent(mock_model(["x"])), memory=Memory())
+"""
+
+
+def test_a_signal_ends_a_process_that_cannot_open(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SLOW_TO_OPEN)
+    process = subprocess.Popen(
+        [*SERVE, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "opening\n"
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert "ended before it had opened" in log
+    assert "Traceback" not in log

@@ -257,7 +257,7 @@ class AgentRuntime(Generic[OutputT]):
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await `work()` on the runtime's own event loop, opening it if needed; for what must not cross loops."""
-        return await (await self._lifetime.open()).call(work)
+        return await self._lifetime.call(lambda _: work())
 
     # For the parts of this package
 
@@ -265,8 +265,7 @@ class AgentRuntime(Generic[OutputT]):
         """Start a run and return when its session is held; raises what keeps it from beginning."""
         begun: list[Exchange] = []
         try:
-            home = await self._lifetime.open()
-            await home.call(lambda: self._exchanges.begin(Exchange(self, request, home), begun))
+            await self._lifetime.call(lambda home: self._exchanges.begin(Exchange(self, request, home), begun))
         except asyncio.CancelledError:
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
                 exchange.cancel()

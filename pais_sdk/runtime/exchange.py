@@ -177,8 +177,10 @@ class Exchange:
         def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
             return _Ending(stop_reason, self._kept(captured), error=error)
 
+        limit = asyncio.timeout(request.timeout_s)
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(request.timeout_s):
+            async with limit:
                 arguments = await self._runtime.arguments.make(request, memory)
             with capture_run_messages() as captured:
                 self._waiting = False
@@ -188,14 +190,13 @@ class Exchange:
                     conversation_id=request.session_id,
                     run_id=self.run_id,
                     usage=usage,
-                    timeout=request.timeout_s,
+                    timeout=None if request.timeout_s is None else request.timeout_s - (time.monotonic() - began),
                     cancellation_token=self._token,
                     event_stream_handler=self._narration if request.streaming else None,
                     **arguments,
                 )
-        except (RunTimedOut, TimeoutError) as error:
-            ours = isinstance(error, RunTimedOut) or self._waiting
-            return ended("timeout") if ours else ended("error", error)
+        except RunTimedOut:
+            return ended("timeout")
         except RunCancelled:
             return ended("cancelled")
         except UsageLimitExceeded as error:
@@ -204,7 +205,12 @@ class Exchange:
             ending = ended("cancelled")
             ending.interrupt = error
             return ending
+        except SystemExit as error:
+            _log.exception("something in run %s wanted to end the process", self.run_id)
+            return ended("error", RuntimeError(f"something in the agent raised {error!r}"))
         except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
+            if limit.expired():
+                return ended("timeout")
             expected = isinstance(error, AgentRunError)  # the model's or the output's failure: its text says it all
             _log.warning(
                 "run %s of session %r failed: %r",

@@ -50,7 +50,8 @@ class Exchanges:
                 exchange.cancel()
             for exchange in found:
                 if exchange.task is not None:
-                    await finished(exchange.task)
+                    # A tool must not hold off its own cancellation: two of them would wait for each other for ever.
+                    await (finished(exchange.task) if myself is None else asyncio.wait([exchange.task]))
         if myself is not None and myself in self._of(home, owner):
             myself.cancel()
 

@@ -7,7 +7,8 @@ import contextvars
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,7 +20,6 @@ class Home:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, by_holder: bool) -> None:
         self.loop = loop
         self.by_holder = by_holder
-        self.holders = 0
         self.closing = False
         self.stop = asyncio.Event()
         self.ready: Future[None] = Future()
@@ -48,16 +48,15 @@ class Home:
         except asyncio.CancelledError:
             self.check_alive()
             raise
-        finally:
-            self._calls.discard(future)
 
     def submit(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Begin `make()` on the loop, from another one."""
+        """Begin `make()` on the loop, from another one; HomeGoneError where nothing can begin there any more."""
         with self._guard:
             if self.over:
-                raise _ended()
+                raise HomeGoneError
             future = asyncio.run_coroutine_threadsafe(make(), self.loop)
             self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
         return future
 
     def check_alive(self) -> None:
@@ -70,8 +69,9 @@ class Home:
         """Let go of everyone who waits from another loop; called on the loop, when nothing more will run there."""
         with self._guard:
             self._ended = True
-            for future in self._calls:
-                future.cancel()
+            calls = tuple(self._calls)
+        for future in calls:
+            future.cancel()
 
 
 class Lifetime:
@@ -86,6 +86,7 @@ class Lifetime:
     def __init__(self, enter: Callable[[AsyncExitStack, Home], Awaitable[None]]) -> None:
         self._enter = enter
         self._home: Home | None = None
+        self._holders = 0
         self._guard = threading.Lock()
 
     @property
@@ -100,7 +101,7 @@ class Lifetime:
         home = self.home
         return None if home is None else home.loop
 
-    async def open(self, *, by_holder: bool = False) -> Home:
+    async def open(self) -> Home:
         """Open on this loop, unless it is open somewhere already."""
         while True:
             home = self._home
@@ -108,14 +109,24 @@ class Lifetime:
                 with self._guard:
                     home = self._home
                     if home is None or home.over:
-                        home = self._home = self._begin(by_holder=by_holder)
+                        home = self._home = self._begin(by_holder=self._holders > 0)
             if home.closing:
                 await self._closed(home)
                 continue
             if not home.ready.done():
                 await asyncio.wrap_future(home.ready)
             home.ready.result()
-            return home
+            if not home.closing:
+                return home
+
+    async def call(self, make: Callable[[Home], Coroutine[Any, Any, T]]) -> T:
+        """Open, and await `make(home)` where it is open."""
+        while True:
+            home = await self.open()
+            try:
+                return await home.call(partial(make, home))
+            except HomeGoneError:
+                continue  # closed before this began: open it again
 
     def _begin(self, *, by_holder: bool) -> Home:
         home = Home(asyncio.get_running_loop(), by_holder=by_holder)
@@ -126,13 +137,15 @@ class Lifetime:
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[Home]:
         """Keep it open while the block runs; the last holder closes what a holder opened."""
-        home = await self.open(by_holder=True)
-        home.holders += 1
+        with self._guard:
+            self._holders += 1
         try:
-            yield home
+            yield await self.open()
         finally:
-            home.holders -= 1
-            if home.by_holder and not home.holders and home is self._home:
+            with self._guard:
+                self._holders -= 1
+                last = not self._holders
+            if last and (home := self.home) is not None and home.by_holder:
                 await self.close()
 
     async def close(self) -> None:
@@ -141,7 +154,7 @@ class Lifetime:
         if home is None or home.over or home.task is None:
             return
         home.closing = True
-        home.loop.call_soon_threadsafe(home.stop.set)
+        home.loop.call_soon_threadsafe(home.stop.set if home.ready.done() else home.task.cancel)
         await self._closed(home)
 
     async def _closed(self, home: Home) -> None:
@@ -154,7 +167,8 @@ class Lifetime:
             async def wait() -> None:
                 await asyncio.wait([task])
 
-            await home.call(wait)
+            with suppress(HomeGoneError):
+                await home.call(wait)
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
 
@@ -167,10 +181,16 @@ class Lifetime:
         except BaseException as error:
             if home.ready.done():
                 raise
+            if isinstance(error, asyncio.CancelledError):
+                error = RuntimeError("the runtime was closed while it opened") if home.closing else _ended()
             home.ready.set_exception(error)
         finally:
             if not home.stop.is_set():  # the loop itself is ending
                 home.end()
+
+
+class HomeGoneError(RuntimeError):
+    """The runtime was closed, or its loop ended, before something could begin there."""
 
 
 def _ended() -> RuntimeError:

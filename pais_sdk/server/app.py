@@ -42,7 +42,7 @@ class AgentServer:
     def __init__(self, runtime: AgentRuntime[Any], *, settings: Settings | None = None) -> None:
         self.runtime = runtime
         self.settings = Settings() if settings is None else settings
-        chat = ChatEndpoint(runtime, self.settings, owner=self)
+        chat = ChatEndpoint(self)
         agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(runtime)
         sessions = SessionEndpoints(runtime)
         self._app = Starlette(
@@ -68,7 +68,18 @@ class AgentServer:
             lifespan=self._lifespan,
         )
         self._app.router.redirect_slashes = False  # a wrong path is an error object, not a redirect
+        self.stopping = False
+        """Whether no more runs are taken."""
         self._started: AsyncExitStack | None = None
+
+    async def without_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be the same application for a server that is run here, where the runtime is held open anyway."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        for phase in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -107,14 +118,19 @@ class AgentServer:
         """
         host = self.settings.agent_host if host is None else host
         port = self.settings.agent_port if port is None else port
-        async with self.runtime.held(), listening(self, host=host, port=port) as url:
+        self.stopping = False
+        async with self.runtime.held(), listening(self.without_lifespan, host=host, port=port) as url:
             try:
                 yield url
             finally:
                 await self.cancel_runs()
 
     async def cancel_runs(self) -> None:
-        """Cancel what clients of this server began, and return when it is stored; their streams get a last event."""
+        """Take no more runs, cancel what clients of this server began, and return when it is stored.
+
+        Their streams get a last event.
+        """
+        self.stopping = True
         await self.runtime.cancel_all(self)
 
     def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.requests import Request
@@ -12,14 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from ..events import RunEnded, RunEvent, RunOutcome, TextDelta, ToolCalled
 from ..memory import check_session_id
-from ..runtime import AgentRuntime, RunOptions, RunStream, error_of
-from ..settings import Settings
+from ..runtime import RunOptions, RunStream, error_of
 from .body import read_body
 from .chat_request import ChatRequest, parse_chat_request
 from .chat_response import ChatResponse, event_line
 from .content import read_conversation
 from .disconnect import cancelled_on_disconnect
-from .errors import wire_error
+from .errors import stopping, wire_error
+
+if TYPE_CHECKING:
+    from .app import AgentServer
 
 _STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -31,14 +33,16 @@ _STREAM_HEADERS = {
 class ChatEndpoint:
     """Decodes the request, calls the runtime, encodes its answer."""
 
-    def __init__(self, runtime: AgentRuntime[Any], settings: Settings, *, owner: object) -> None:
-        self._runtime = runtime
-        self._owner = owner
-        self._settings = settings
+    def __init__(self, server: AgentServer) -> None:
+        self._server = server
+        self._runtime = server.runtime
+        self._settings = server.settings
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
         chat = parse_chat_request(await read_body(request, self._settings.agent_max_body_bytes))
+        if self._server.stopping:
+            raise stopping()
         prompt, options = self._run_arguments(request, chat)
         streaming = bool(chat.stream)
         answer = ChatResponse(
@@ -69,7 +73,7 @@ class ChatEndpoint:
             "effort": chat.effort,
             "metadata": chat.metadata,
             "store": chat.store is not False,
-            "owner": self._owner,
+            "owner": self._server,
         }
         if session_id is None:
             options["history"] = conversation.history

@@ -60,6 +60,12 @@ def invalid(message: str, *, param: str | None = None, code: str | None = None, 
     return WireError(status=status, type="invalid_request_error", message=message, param=param, code=code)
 
 
+def stopping() -> WireError:
+    """Return the error for a run that comes when the server is about to end."""
+    message = "The server is about to stop. Send the request again, and another one may take it."
+    return WireError(status=503, type="server_error", message=message, retry_after_s=1)
+
+
 def wire_error(error: BaseException) -> WireError:
     """Return what a client is told about an error; never the text of one that is not meant for it."""
     if isinstance(error, WireError):

@@ -28,20 +28,37 @@ def run_server(server: AgentServer, *, host: str | None, port: int | None) -> No
         why = error.strerror or str(error)
         raise ConfigurationError(f"cannot listen on {host}:{port}: {why}; choose another host or port") from error
     _log.info("agent %r listens on %s", server.runtime.name, url_of(listener))
-    with asyncio.Runner() as runner:
-        runner.run(_serve(server, listener))
+    try:
+        with listener, asyncio.Runner() as runner:  # the listener is closed here where it never came to serve
+            runner.run(_serve(server, listener))
+    except asyncio.CancelledError:
+        _log.warning("agent %r was ended before it had opened, or by a second signal", server.runtime.name)
+        return
     _log.info("agent %r has stopped", server.runtime.name)
 
 
 async def _serve(server: AgentServer, listener: socket) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stop, opened = asyncio.Event(), asyncio.Event()
+    loop, myself = asyncio.get_running_loop(), asyncio.current_task()
+    assert myself is not None
+
+    def on_signal() -> None:
+        if stop.is_set() or not opened.is_set():
+            myself.cancel()
+        stop.set()
+
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, stop.set)
+        loop.add_signal_handler(signal_number, on_signal)
 
     async def stopped() -> None:
         await stop.wait()
         await server.cancel_runs()
 
     async with server.runtime.held():
-        await serve_socket(server, listener, shutdown_trigger=stopped, access_log=server.settings.agent_access_log)
+        opened.set()
+        await serve_socket(
+            server.without_lifespan,
+            listener,
+            shutdown_trigger=stopped,
+            access_log=server.settings.agent_access_log,
+        )
