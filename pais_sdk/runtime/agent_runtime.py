@@ -126,7 +126,7 @@ class AgentRuntime(Generic[OutputT]):
         self._timeout_s = timeout_s
         self.admission = Admission(max_active_runs=max_active_runs, max_queued_runs=max_queued_runs, wait_s=busy_wait_s)
         self._lifetime = Lifetime(self._enter)
-        self._exchanges = Exchanges()
+        self._exchanges = Exchanges(self)
         self.model_status: Literal["ok", "degraded", "unknown"] = "unknown"
         """Whether the model answered the newest run that asked it."""
 
@@ -195,10 +195,9 @@ class AgentRuntime(Generic[OutputT]):
             RunFailedError: The model, the output or the memory failed; `outcome.error` says how.
         """
         exchange = await self.begin(self._check(prompt, options, streaming=False))
-        assert exchange.task is not None
         task = exchange.task
         try:
-            await exchange.home.call(lambda: _wait(task))
+            await exchange.home.call(lambda: asyncio.wait([task]))
         except asyncio.CancelledError:
             if self.on_disconnect == "cancel":
                 exchange.cancel()
@@ -265,7 +264,7 @@ class AgentRuntime(Generic[OutputT]):
         """Start a run and return when its session is held; raises what keeps it from beginning."""
         begun: list[Exchange] = []
         try:
-            await self._lifetime.call(lambda home: self._exchanges.begin(Exchange(self, request, home), begun))
+            await self._lifetime.call(lambda home: self._exchanges.begin(request, home, begun))
         except asyncio.CancelledError:
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
                 exchange.cancel()
@@ -277,10 +276,6 @@ class AgentRuntime(Generic[OutputT]):
         return check_request(
             prompt, options, efforts=self.arguments.efforts, timeout_s=self._timeout_s, streaming=streaming
         )
-
-
-async def _wait(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait([task])
 
 
 def _plain_text(value: Any) -> str | None:

@@ -60,7 +60,7 @@ class _Ending:
 
 
 class Exchange:
-    """Lives on the runtime's loop; everything here runs there, except `cancel`."""
+    """Made on the runtime's loop, where it begins at once; everything here runs there, except `cancel`."""
 
     def __init__(self, runtime: AgentRuntime[Any], request: RunRequest, home: Home) -> None:
         self.home = home
@@ -68,13 +68,13 @@ class Exchange:
         self.run_id = str(uuid.uuid4())
         self.started: asyncio.Future[None] = home.loop.create_future()
         self.outcome: RunOutcome[Any] | None = None
-        self.task: asyncio.Task[None] | None = None
         self._runtime = runtime
         self._token = CancellationToken()
         self._began = time.monotonic()
         self.events = Channel()
         self._waiting = True  # for its session, its place and its arguments; then the token is what cancels it
         self._narration = Narration(self.events, tells_text=runtime.arguments.speaks_text)
+        self.task = home.loop.create_task(self._run(), name=f"run {self.run_id}")
 
     def cancel(self) -> None:
         """Ask the run to stop; it still stores what it did. Callable on any thread, as often as one likes."""
@@ -83,11 +83,11 @@ class Exchange:
 
     def _cancel_waiting(self) -> None:
         """Cancel what the token does not reach: the wait in a queue, and the making of the run's arguments."""
-        if self.task is not None and self._waiting:
+        if self._waiting:
             self._waiting = False  # once is enough: what comes then is storing
             self.task.cancel()
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Carry the run out; sets `started`, with the error where it does not come to that, and then `outcome`."""
         try:
             await self._admitted()

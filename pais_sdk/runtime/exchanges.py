@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, current_exchange
 from .lifetime import Home
 from .stream import finished
 
+if TYPE_CHECKING:
+    from .agent_runtime import AgentRuntime
+    from .request import RunRequest
+
 
 class Exchanges:
     """All that run or wait now; lives on the runtime's loop, except `cancel`."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: AgentRuntime[Any]) -> None:
+        self._runtime = runtime
         self._running: set[Exchange] = set()
 
-    async def begin(self, exchange: Exchange, begun: list[Exchange]) -> None:
+    async def begin(self, request: RunRequest, home: Home, begun: list[Exchange]) -> None:
         """Start an exchange and put it into `begun` when its session is held; raises what keeps it from that."""
-        task = exchange.task = asyncio.create_task(exchange.run(), name=f"run {exchange.run_id}")
+        exchange = Exchange(self._runtime, request, home)
         self._running.add(exchange)
-        task.add_done_callback(lambda _: self._running.discard(exchange))
+        exchange.task.add_done_callback(lambda _: self._running.discard(exchange))
         try:
             await asyncio.shield(exchange.started)
         except asyncio.CancelledError:
             exchange.cancel()
-            await finished(task)
+            await finished(exchange.task)
             raise
         begun.append(exchange)
 
@@ -49,9 +55,8 @@ class Exchanges:
             for exchange in found:
                 exchange.cancel()
             for exchange in found:
-                if exchange.task is not None:
-                    # A tool must not hold off its own cancellation: two of them would wait for each other for ever.
-                    await (finished(exchange.task) if myself is None else asyncio.wait([exchange.task]))
+                # A tool must not hold off its own cancellation: two of them would wait for each other for ever.
+                await (finished(exchange.task) if myself is None else asyncio.wait([exchange.task]))
         if myself is not None and myself in self._of(home, owner):
             myself.cancel()
 
@@ -59,7 +64,5 @@ class Exchanges:
         return [
             exchange
             for exchange in self._running
-            if exchange.home is home
-            and (owner is None or exchange.request.owner is owner)
-            and not (exchange.task is not None and exchange.task.done())
+            if exchange.home is home and (owner is None or exchange.request.owner is owner) and not exchange.task.done()
         ]

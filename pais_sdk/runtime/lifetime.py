@@ -160,15 +160,8 @@ class Lifetime:
     async def _closed(self, home: Home) -> None:
         task = home.task
         assert task is not None
-        if home.loop is asyncio.get_running_loop():
-            await asyncio.wait([task])
-        elif not home.over:
-
-            async def wait() -> None:
-                await asyncio.wait([task])
-
-            with suppress(HomeGoneError):
-                await home.call(wait)
+        with suppress(HomeGoneError):
+            await home.call(lambda: asyncio.wait([task]))
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
 

@@ -67,7 +67,7 @@ class RunStream(Generic[OutputT]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         exchange = self._exchange
-        if exchange is None or (self._ended and exchange.task is not None and exchange.task.done()):
+        if exchange is None or (self._ended and exchange.task.done()):
             return
         if not exchange.home.over:
             await exchange.home.call(self._leave)
@@ -99,7 +99,6 @@ class RunStream(Generic[OutputT]):
     async def _leave(self) -> None:
         exchange = self._exchange
         assert exchange is not None
-        assert exchange.task is not None
         exchange.events.close()
         if not self._ended:
             if self._runtime.on_disconnect == "finish":

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from ..errors import InvalidRequestError
 from ..memory import check_session_id
 from ..runtime import AgentRuntime
-from .errors import WireError, invalid
+from .errors import invalid
 
 _DEFAULT_LIMIT = 100
 _MAX_LIMIT = 1000
@@ -55,13 +55,8 @@ class SessionEndpoints:
         """Delete a session; what runs in it is cancelled first."""
         session_id = check_session_id(request.path_params["session_id"])
         if not await self._runtime.delete_session(session_id):
-            raise WireError(
-                status=404,
-                type="invalid_request_error",
-                code="session_not_found",
-                message=f"There is no session {session_id!r}.",
-                param="session_id",
-            )
+            message = f"There is no session {session_id!r}."
+            raise invalid(message, param="session_id", code="session_not_found", status=404)
         return JSONResponse({"agent": self._runtime.name, "session_id": session_id, "deleted": True})
 
 
