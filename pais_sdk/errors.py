@@ -71,17 +71,20 @@ class SessionBusyError(PaisError):
 
 
 class OverloadedError(PaisError):
-    """The limit of active runs is reached and the queue is full, or the wait in it was too long.
+    """A limit of active runs is reached and the queue is full, or the wait in it was too long.
 
     Args:
         max_active_runs: The limit that was reached.
         retry_after_s: When to try again, in whole seconds.
+        of_scope: Whether it is the limit of the run's own scope; then others may still be served.
     """
 
-    def __init__(self, *, max_active_runs: int, retry_after_s: int = 1) -> None:
-        super().__init__(f"all {max_active_runs} places for runs are taken; try again in {retry_after_s} s")
+    def __init__(self, *, max_active_runs: int, retry_after_s: int = 1, of_scope: bool = False) -> None:
+        whose = "of this scope " if of_scope else ""
+        super().__init__(f"all {max_active_runs} places {whose}for runs are taken; try again in {retry_after_s} s")
         self.max_active_runs = max_active_runs
         self.retry_after_s = retry_after_s
+        self.of_scope = of_scope
 
 
 class MemoryUnavailableError(PaisError):

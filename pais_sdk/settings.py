@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,9 +15,6 @@ def _env(*names: str, default: Any = None, text: str, **limits: Any) -> Any:
     """Declare a field that is read from the first of these variables that is set."""
     choices = AliasChoices(*names, names[0].lower())
     return Field(default=default, validation_alias=choices, description=text, **limits)
-
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -66,8 +63,36 @@ class Settings(BaseSettings):
         text="Whether X-Forwarded-Proto, -Host and -Prefix are believed; only behind a proxy that sets them.",
     )
     agent_access_log: bool = _env("AGENT_ACCESS_LOG", default=False, text="Whether every request is logged.")
+    agent_workers: int = _env(
+        "AGENT_WORKERS", default=1, ge=1, text="Processes that serve; more than 1 need a memory that they share."
+    )
+    agent_grace_s: float = _env(
+        "AGENT_GRACE_SECONDS",
+        default=20.0,
+        ge=0,
+        allow_inf_nan=False,
+        text="Seconds that active runs have to finish after SIGTERM; keep it some seconds below Kubernetes' "
+        "`terminationGracePeriodSeconds` (30).",
+    )
+
+    agent_api_keys: SecretStr | None = _env(
+        "AGENT_API_KEYS",
+        text="Who may call: `name=key,name=key,...`. The name is the scope of what is stored, several keys may share "
+        "one, and a key without a name has a scope of its own. Unset, everyone may.",
+    )
+    agent_api_keys_file: str | None = _env(
+        "AGENT_API_KEYS_FILE", text="A file of such keys, in lines or with commas; lines with `#` are comments."
+    )
+    agent_cors_origins: str | None = _env(
+        "AGENT_CORS_ORIGINS",
+        text="Web pages of other origins that may call: `https://a.example,https://b.example`, or `*` for all.",
+    )
+
     agent_max_body_bytes: int = _env(
         "AGENT_MAX_BODY_BYTES", default=16 * 1024 * 1024, ge=1, text="The largest request body, in bytes."
+    )
+    agent_max_messages: int = _env(
+        "AGENT_MAX_MESSAGES", default=1000, ge=1, text="The most messages that one request may bring."
     )
     agent_progress: Literal["chunk", "kaos-ui", "kaos-cli", "off"] = _env(
         "AGENT_PROGRESS",
@@ -82,15 +107,41 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         text="Seconds of silence after which a stream gets a comment line.",
     )
+    agent_stream_idle_s: float = _env(
+        "AGENT_STREAM_IDLE_SECONDS",
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        text="Seconds that the reader of a stream may take nothing, until it counts as gone.",
+    )
 
     max_steps: int = _env(
         "AGENTIC_LOOP_MAX_STEPS", "MAX_TURNS", default=10, ge=1, text="Model requests in one run at the most."
     )
-    run_timeout_s: Seconds | None = _env("AGENT_RUN_TIMEOUT_SECONDS", text="Seconds for one run; unset, no limit.")
-    tool_timeout_s: Seconds | None = _env(
-        "AGENT_TOOL_TIMEOUT_SECONDS", text="Seconds for one tool call; unset, no limit."
+    run_timeout_s: float = _env(
+        "AGENT_RUN_TIMEOUT_SECONDS",
+        default=600.0,
+        ge=0,
+        allow_inf_nan=False,
+        text="Seconds for one run; 0 for no limit.",
+    )
+    tool_timeout_s: float = _env(
+        "AGENT_TOOL_TIMEOUT_SECONDS",
+        default=300.0,
+        ge=0,
+        allow_inf_nan=False,
+        text="Seconds for one tool call; 0 for no limit.",
     )
     max_active_runs: int = _env("AGENT_MAX_ACTIVE_RUNS", default=100, ge=1, text="Runs at once.")
+    max_queued_runs: int = _env(
+        "AGENT_MAX_QUEUED_RUNS", default=100, ge=0, text="Runs that may wait for a place or a session."
+    )
+    max_runs_per_scope: int = _env(
+        "AGENT_MAX_ACTIVE_RUNS_PER_KEY",
+        default=50,
+        ge=1,
+        text="Runs at once, waiting ones included, for all keys of one name.",
+    )
     on_busy: Literal["queue", "reject", "interrupt"] = _env(
         "AGENT_ON_BUSY",
         default="queue",

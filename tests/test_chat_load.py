@@ -242,7 +242,7 @@ async def test_a_session_goes_on_after_a_run_that_ended_in_a_tool(ending: str, s
         return "waited"
 
     memory = LocalMemory()
-    settings = Settings(max_steps=2, run_timeout_s=0.1 if ending == "time out" else None)
+    settings = Settings(max_steps=2, run_timeout_s=0.1 if ending == "time out" else 0)
     with fail_after(5):
         async with served(agent, memory=memory, settings=settings) as here:
             if ending == "hang up":

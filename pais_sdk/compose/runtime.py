@@ -32,10 +32,11 @@ class RuntimeOptions(TypedDict, total=False):
     deps: Any
     max_steps: int
     history_limit: int
-    timeout_s: float
-    tool_timeout_s: float
+    timeout_s: float | None
+    tool_timeout_s: float | None
     max_active_runs: int
     max_queued_runs: int
+    max_runs_per_scope: int | None
     on_busy: OnBusy
     busy_wait_s: float
     on_disconnect: Literal["cancel", "finish"]
@@ -72,9 +73,11 @@ def create_runtime(
         "instructions": settings.agent_instructions,
         "max_steps": settings.max_steps,
         "history_limit": settings.memory_context_limit,
-        "timeout_s": settings.run_timeout_s,
-        "tool_timeout_s": settings.tool_timeout_s,
+        "timeout_s": settings.run_timeout_s or None,
+        "tool_timeout_s": settings.tool_timeout_s or None,
         "max_active_runs": settings.max_active_runs,
+        "max_queued_runs": settings.max_queued_runs,
+        "max_runs_per_scope": settings.max_runs_per_scope,
         "on_busy": settings.on_busy,
         "busy_wait_s": settings.busy_wait_s,
         "on_disconnect": settings.on_disconnect,

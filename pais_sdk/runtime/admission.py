@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from ..errors import ConfigurationError, OverloadedError
 
@@ -19,19 +19,27 @@ class Admission:
     Args:
         max_active_runs: Runs at once, 1 or more.
         max_queued_runs: Runs that may wait, 0 or more; one more is refused at once.
+        max_runs_per_scope: Active and waiting runs of one scope, 1 or more; one more is refused at once. None for no
+            such limit; runs without a scope have none.
         wait_s: The longest wait in the queue, in seconds.
     """
 
-    def __init__(self, *, max_active_runs: int, max_queued_runs: int, wait_s: float) -> None:
+    def __init__(
+        self, *, max_active_runs: int, max_queued_runs: int, max_runs_per_scope: int | None, wait_s: float
+    ) -> None:
         if max_active_runs < 1:
             raise ConfigurationError(f"max_active_runs={max_active_runs!r} admits nobody; use 1 or more")
         if max_queued_runs < 0:
             raise ConfigurationError(f"max_queued_runs={max_queued_runs!r} must not be negative")
+        if max_runs_per_scope is not None and max_runs_per_scope < 1:
+            raise ConfigurationError(f"max_runs_per_scope={max_runs_per_scope!r} admits nobody; use 1 or more")
         self._limit = max_active_runs
         self._max_queued = max_queued_runs
+        self._scope_limit = max_runs_per_scope
         self._wait_s = wait_s
         self._active = 0
         self._inside = 0
+        self._of_scope: Counter[str] = Counter()
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -44,16 +52,28 @@ class Admission:
         """How many runs are admitted and have no place yet: they wait for their session or for a place."""
         return self._inside - self._active
 
-    @asynccontextmanager
-    async def admitted(self) -> AsyncGenerator[None]:
-        """Be counted among the active and waiting runs; raises OverloadedError where they are too many."""
+    def check(self, scope: str | None = None) -> None:
+        """Raise OverloadedError where one more run, of this scope, would be refused at once."""
         if self._inside >= self._limit + self._max_queued:
             raise OverloadedError(max_active_runs=self._limit)
+        if scope is not None and self._scope_limit is not None and self._of_scope[scope] >= self._scope_limit:
+            raise OverloadedError(max_active_runs=self._scope_limit, of_scope=True)
+
+    @contextmanager
+    def admitted(self, scope: str | None) -> Generator[None]:
+        """Be counted among the active and waiting runs; raises OverloadedError where they are too many."""
+        self.check(scope)
         self._inside += 1
+        if scope is not None:
+            self._of_scope[scope] += 1
         try:
             yield
         finally:
             self._inside -= 1
+            if scope is not None:
+                self._of_scope[scope] -= 1
+                if not self._of_scope[scope]:
+                    del self._of_scope[scope]
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:

@@ -56,6 +56,7 @@ class AgentRuntime(Generic[OutputT]):
         tool_timeout_s: Seconds that one tool call may take; None for any time.
         max_active_runs: Runs at once.
         max_queued_runs: Runs that may wait, for their session or for a place; one more is refused at once.
+        max_runs_per_scope: Active and waiting runs of one scope; one more is refused at once. None for no such limit.
         on_busy: What a second run in a session does: `queue` waits for the first, `reject` is refused, `interrupt`
             cancels the first.
         busy_wait_s: The longest wait for a session, and then for a place, in seconds.
@@ -83,7 +84,8 @@ class AgentRuntime(Generic[OutputT]):
         timeout_s: float | None = None,
         tool_timeout_s: float | None = None,
         max_active_runs: int = 100,
-        max_queued_runs: int = 1000,
+        max_queued_runs: int = 100,
+        max_runs_per_scope: int | None = None,
         on_busy: OnBusy = "queue",
         busy_wait_s: float = 30,
         on_disconnect: Literal["cancel", "finish"] = "cancel",
@@ -124,7 +126,12 @@ class AgentRuntime(Generic[OutputT]):
             efforts=efforts or {},
         )
         self._timeout_s = timeout_s
-        self.admission = Admission(max_active_runs=max_active_runs, max_queued_runs=max_queued_runs, wait_s=busy_wait_s)
+        self.admission = Admission(
+            max_active_runs=max_active_runs,
+            max_queued_runs=max_queued_runs,
+            max_runs_per_scope=max_runs_per_scope,
+            wait_s=busy_wait_s,
+        )
         self._lifetime = Lifetime(self._enter)
         self._exchanges = Exchanges(self)
         self.model_status: Literal["ok", "degraded", "unknown"] = "unknown"
@@ -242,6 +249,12 @@ class AgentRuntime(Generic[OutputT]):
         home = self._lifetime.home
         if home is not None:
             await home.call(lambda: self._exchanges.cancel_all(home, owner))
+
+    async def ended(self, owner: object = None) -> None:
+        """Return when nothing runs or waits any more, of all or of one owner; it cancels nothing."""
+        home = self._lifetime.home
+        if home is not None:
+            await home.call(lambda: self._exchanges.ended(home, owner))
 
     async def delete_session(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs in a session and delete it; returns whether there was such a session."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
+from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.models import Model
@@ -21,6 +23,18 @@ from .tool_list import list_tools
 
 Effort: TypeAlias = Model | str | tuple[Model | str, ModelSettings]
 """A model, or a model with its settings."""
+
+_NOBODY_APPROVES = NobodyApproves()
+
+
+def _capabilities_of(agent: AbstractAgent[Any, Any]) -> list[AbstractCapability[Any]]:
+    found: list[AbstractCapability[Any]] = []
+    agent.root_capability.apply(found.append)
+    return found
+
+
+_WITHOUT_TOOLS = {type(capability) for capability in _capabilities_of(Agent())}
+"""What every agent has; it brings no tools of its own."""
 
 
 class RunArguments:
@@ -46,7 +60,7 @@ class RunArguments:
         self._instructions = instructions
         self._deps = DepsFactory(agent, deps)
         self._limits = UsageLimits(request_limit=max_steps)
-        self._tool_timeout_s = tool_timeout_s
+        self._guard = ToolGuard(timeout_s=tool_timeout_s)
         self._efforts = dict(efforts)
 
     @property
@@ -81,9 +95,10 @@ class RunArguments:
                 model = effort
         capabilities = list(self._capabilities)
         if self._has_tools():
-            capabilities.append(ToolGuard(timeout_s=self._tool_timeout_s, allowed=request.tools))
+            guard = self._guard if request.tools is None else replace(self._guard, allowed=request.tools)
+            capabilities.append(guard)
             if DeferredToolRequests not in self._output_kinds():
-                capabilities.append(NobodyApproves())
+                capabilities.append(_NOBODY_APPROVES)
         return {
             "deps": await self._deps.make(request.session_id, memory),
             "model": model,
@@ -106,9 +121,7 @@ class RunArguments:
         own = self._agent.toolsets
         if len(own) > 1 or any(not isinstance(toolset, FunctionToolset) or toolset.tools for toolset in own):
             return True
-        found: list[AbstractCapability[Any]] = []
-        self._agent.root_capability.apply(found.append)
-        return bool(found)
+        return any(type(capability) not in _WITHOUT_TOOLS for capability in _capabilities_of(self._agent))
 
     def _output_kinds(self) -> list[Any]:
         kind = self._agent.output_type

@@ -123,20 +123,18 @@ class Exchange:
         runtime, request = self._runtime, self.request
         memory = runtime.memory.scoped(request.scope)
         limit = runtime.history_limit if request.history is None else 0
-        async with (
-            runtime.admission.admitted(),
-            memory.open_session(
+        with runtime.admission.admitted(request.scope):
+            async with memory.open_session(
                 request.session_id, limit=limit, wait_s=runtime.busy_wait_s, on_busy=runtime.on_busy
-            ) as session,
-        ):
-            session.on_interrupt = self.cancel
-            async with runtime.admission.place():
-                self._began = time.monotonic()
-                self.started.set_result(None)
-                if request.streaming:
-                    self.events.put_now(RunStarted(request.session_id, self.run_id))
-                _current.set(self)
-                await self._held(session, memory)
+            ) as session:
+                session.on_interrupt = self.cancel
+                async with runtime.admission.place():
+                    self._began = time.monotonic()
+                    self.started.set_result(None)
+                    if request.streaming:
+                        self.events.put_now(RunStarted(request.session_id, self.run_id))
+                    _current.set(self)
+                    await self._held(session, memory)
 
     async def _held(self, session: MemorySession, memory: Memory) -> None:
         request = self.request

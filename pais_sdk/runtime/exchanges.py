@@ -45,6 +45,11 @@ class Exchanges:
             exchange.cancel()
         return bool(found)
 
+    async def ended(self, home: Home, owner: object = None) -> None:
+        """Return when all of one opening, or those of one owner, have ended by themselves."""
+        while found := self._of(home, owner):
+            await asyncio.wait([exchange.task for exchange in found])
+
     async def cancel_all(self, home: Home, owner: object = None) -> None:
         """Cancel all of one opening, or those of one owner, and return when they have ended.
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..memory import Memory
     from ..runtime import AgentRuntime
     from ..server import AgentServer
+    from ..server.auth import Authenticate
     from ..settings import Settings
 
 __all__ = ["serve"]
@@ -23,6 +24,7 @@ def serve(
     settings: Settings | None = None,
     memory: Memory | None = None,
     model: Model | str | None = None,
+    authenticate: Authenticate | None = None,
     **options: Unpack[RuntimeOptions],
 ) -> AgentServer:
     """Return an ASGI application that serves an agent; nothing is opened yet.
@@ -35,6 +37,8 @@ def serve(
         settings: In place of the environment.
         memory: Where sessions live; by default what MEMORY_TYPE says.
         model: In place of MODEL_API_URL's and of the agent's own.
+        authenticate: Who may call, in place of AGENT_API_KEYS: takes a request without its body and returns the
+            caller's scope, the namespace of its sessions, or None for a 401; sync, without blocking, or async.
         options: Arguments of AgentRuntime, such as `deps`, `toolsets` or `max_steps`.
 
     Raises:
@@ -46,4 +50,4 @@ def serve(
 
     settings = Settings() if settings is None else settings
     runtime = create_runtime(agent, settings=settings, memory=memory, model=model, options=options)
-    return AgentServer(runtime, settings=settings)
+    return AgentServer(runtime, settings=settings, authenticate=authenticate)

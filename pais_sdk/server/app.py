@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import anyio
+
 from .._listen import listening
 from ..errors import MissingExtraError, PaisError, RunError
 
@@ -22,8 +24,11 @@ except ImportError as error:
 from ..runtime import AgentRuntime
 from ..settings import Settings
 from .agent_card import AgentEndpoints
-from .chat import ChatEndpoint, error_response
-from .errors import WireError, invalid
+from .auth import Authenticate
+from .chat import ChatEndpoint
+from .errors import WireError, error_response, invalid
+from .gate import Gate
+from .in_flight import InFlight
 from .probes import ProbeEndpoints
 from .sessions import SessionEndpoints
 from .thread import ServerHandle, start_in_thread
@@ -37,23 +42,38 @@ class AgentServer:
     Args:
         runtime: Closed when the server stops, unless it was open before.
         settings: In place of the environment.
+        authenticate: Called with each request, without its body, except for probes, the card and the description of
+            the API; returns the caller's scope, the namespace of its sessions, or None where the caller may not come
+            in. In place of AGENT_API_KEYS. A sync one runs on the event loop and must not block.
+
+    Raises:
+        ConfigurationError: The keys or origins of the settings cannot be used.
     """
 
-    def __init__(self, runtime: AgentRuntime[Any], *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        runtime: AgentRuntime[Any],
+        *,
+        settings: Settings | None = None,
+        authenticate: Authenticate | None = None,
+    ) -> None:
         self.runtime = runtime
         self.settings = Settings() if settings is None else settings
+        self.gate = Gate(self.settings, authenticate)
+        self.in_flight = InFlight()
         chat = ChatEndpoint(self)
-        agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(runtime)
+        agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(self)
         sessions = SessionEndpoints(runtime)
+        before = self.gate.before
         self._app = Starlette(
             routes=[
-                Route("/v1/chat/completions", chat.handle, methods=["POST"]),
-                Route("/v1/models", agent.models),
-                Route("/v1/models/{model_id:path}", agent.model),
-                Route("/memory/sessions", sessions.list),
-                Route("/memory/sessions/{session_id}", sessions.delete, methods=["DELETE"]),
-                Route("/memory/events", sessions.events),
-                Route("/tools", agent.tools),
+                Route("/v1/chat/completions", before(chat.handle), methods=["POST"]),
+                Route("/v1/models", before(agent.models)),
+                Route("/v1/models/{model_id:path}", before(agent.model)),
+                Route("/memory/sessions", before(sessions.list)),
+                Route("/memory/sessions/{session_id}", before(sessions.delete), methods=["DELETE"]),
+                Route("/memory/events", before(sessions.events)),
+                Route("/tools", before(agent.tools)),
                 Route("/.well-known/agent.json", agent.card),
                 Route("/health", probes.health),
                 Route("/ready", probes.ready),
@@ -68,6 +88,7 @@ class AgentServer:
             lifespan=self._lifespan,
         )
         self._app.router.redirect_slashes = False  # a wrong path is an error object, not a redirect
+        self._served = self.gate.origins.with_cors(self._app)
         self.stopping = False
         """Whether no more runs are taken."""
         self._started: AsyncExitStack | None = None
@@ -75,14 +96,18 @@ class AgentServer:
     async def without_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the same application for a server that is run here, where the runtime is held open anyway."""
         if scope["type"] != "lifespan":
-            await self._app(scope, receive, send)
+            await self(scope, receive, send)
             return
         for phase in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{phase}.complete"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._served(scope, receive, send)
+            return
+        with self.in_flight.counted():
+            await self._served(scope, receive, send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
@@ -124,6 +149,21 @@ class AgentServer:
                 yield url
             finally:
                 await self.cancel_runs()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more runs, and return when all that was begun is answered.
+
+        What is not within `grace_s` seconds is cancelled shortly before they are over, stored, and told so.
+        """
+        self.stopping = True
+        began = anyio.current_time()
+        with anyio.move_on_after(grace_s - min(2.0, grace_s / 10)):
+            await self.runtime.ended(self)
+            await self.in_flight.over()
+            return
+        with anyio.CancelScope(deadline=began + grace_s):
+            await self.cancel_runs()
+            await self.in_flight.over()
 
     async def cancel_runs(self) -> None:
         """Take no more runs, cancel what clients of this server began, and return when it is stored.

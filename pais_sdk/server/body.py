@@ -29,7 +29,8 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         size += len(piece)
         if size > max_bytes:
             pieces.clear()
-            await _discard(request, more)
+            if more:
+                await discard_body(request)
             raise _too_large(max_bytes)
         pieces.append(piece)
     return b"".join(pieces)
@@ -39,9 +40,9 @@ def _too_large(max_bytes: int) -> WireError:
     return invalid(f"the body is larger than {max_bytes} bytes", status=413)
 
 
-async def _discard(request: Request, more: bool) -> None:
-    """Read on for a while: most clients send all of a body before they read the answer."""
-    size = 0
+async def discard_body(request: Request) -> None:
+    """Read on for a while what nobody wants: most clients send all of a body before they read the answer."""
+    size, more = 0, True
     with anyio.move_on_after(_DISCARD_S):
         while more and size < _DISCARD_BYTES:
             piece, more = await _next_piece(request)

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..errors import RunCancelledError
 from ..events import RunEnded, RunEvent, RunOutcome, TextDelta, ToolCalled
 from ..memory import check_session_id
 from ..runtime import RunOptions, RunStream, error_of
-from .body import read_body
+from .body import discard_body, read_body
 from .chat_request import ChatRequest, parse_chat_request
 from .chat_response import ChatResponse, event_line
 from .content import read_conversation
 from .disconnect import cancelled_on_disconnect
-from .errors import stopping, wire_error
+from .errors import cut_off, error_response, stopping, wire_error
+from .gate import scope_of
+from .patient_send import PatientSend
 
 if TYPE_CHECKING:
     from .app import AgentServer
@@ -40,9 +43,15 @@ class ChatEndpoint:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
-        chat = parse_chat_request(await read_body(request, self._settings.agent_max_body_bytes))
-        if self._server.stopping:
-            raise stopping()
+        try:
+            _session_of_header(request)
+            self._check_open(request)
+        except Exception:
+            await discard_body(request)
+            raise
+        body = await read_body(request, self._settings.agent_max_body_bytes)
+        chat = parse_chat_request(body, max_messages=self._settings.agent_max_messages)
+        self._check_open(request)
         prompt, options = self._run_arguments(request, chat)
         streaming = bool(chat.stream)
         answer = ChatResponse(
@@ -53,21 +62,33 @@ class ChatEndpoint:
         )
         if streaming:
             stream = self._runtime.stream(prompt, **options)
-            return _StreamedChat(stream, answer, keepalive_s=self._settings.agent_keepalive_s)
+            return _StreamedChat(self._server, stream, answer)
         async with cancelled_on_disconnect(request.receive):
-            outcome = await self._runtime.run(prompt, **options)
+            try:
+                outcome = await self._runtime.run(prompt, **options)
+            except RunCancelledError as error:
+                if self._server.stopping:
+                    return error_response(cut_off(), error.outcome.session_id)
+                raise
             # Escaped, so that half a character that a model said is no error, and two halves are one again.
             body = json.dumps(answer.plain(outcome))
             return Response(body, media_type="application/json", headers={"X-Session-ID": outcome.session_id})
         return Response(status_code=499)  # nobody is there to read it
 
+    def _check_open(self, request: Request) -> None:
+        """Raise what keeps a run of this caller from beginning now, whatever it is about."""
+        if self._server.stopping:
+            raise stopping()
+        self._runtime.admission.check(scope_of(request))
+
     def _run_arguments(self, request: Request, chat: ChatRequest) -> tuple[Any, RunOptions]:
-        session_id = request.headers.get("x-session-id") or chat.session_id
-        if session_id is not None:
-            request.state.session_id = check_session_id(session_id)
+        session_id = _session_of_header(request)
+        if session_id is None and chat.session_id is not None:
+            session_id = request.state.session_id = check_session_id(chat.session_id)
         conversation = read_conversation(chat.messages, only_new=session_id is not None)
         options: RunOptions = {
             "session_id": session_id,
+            "scope": scope_of(request),
             "instructions": conversation.instructions,
             "model_settings": chat.model_settings(),
             "effort": chat.effort,
@@ -82,26 +103,37 @@ class ChatEndpoint:
         return conversation.prompt, options
 
 
+def _session_of_header(request: Request) -> str | None:
+    session_id = request.headers.get("x-session-id")
+    if not session_id:
+        return None
+    request.state.session_id = check_session_id(session_id)
+    return session_id
+
+
 class _StreamedChat(Response):
     """Server-sent events; its headers wait for the first event, so that an early error has a status of its own."""
 
-    def __init__(self, stream: RunStream[Any], answer: ChatResponse, *, keepalive_s: float) -> None:
+    def __init__(self, server: AgentServer, stream: RunStream[Any], answer: ChatResponse) -> None:
         super().__init__()
+        self._server = server
         self._stream = stream
         self._answer = answer
-        self._keepalive_s = keepalive_s
+        self._keepalive_s = server.settings.agent_keepalive_s
         self._begun = False
         self._sent_at = anyio.current_time()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with cancelled_on_disconnect(receive):
-            try:
-                async with self._stream as run:
-                    await self._tell(run, send)
-            except Exception as error:
-                if self._begun:
-                    raise
-                await error_response(error, self._stream.session_id)(scope, receive, send)
+        async with cancelled_on_disconnect(receive) as reader:
+            patient = PatientSend(send, idle_s=self._server.settings.agent_stream_idle_s, give_up=reader.cancel)
+            with patient.watched():
+                try:
+                    async with self._stream as run:
+                        await self._tell(run, patient)
+                except Exception as error:
+                    if self._begun:
+                        raise
+                    await error_response(error, self._stream.session_id)(scope, receive, patient)
 
     async def _tell(self, run: RunStream[Any], send: Send) -> None:
         await anext(run)  # RunStarted: the session is ours, but nothing is said yet
@@ -129,7 +161,8 @@ class _StreamedChat(Response):
         if outcome.stop_reason == "end_turn":
             await self._send(self._answer.end(outcome), send, last=True)
             return
-        error = error_of(outcome)
+        stopped = outcome.stop_reason == "cancelled" and self._server.stopping
+        error = cut_off() if stopped else error_of(outcome)
         if not self._begun:
             raise error
         await self._send(event_line(wire_error(error).body), send, last=True)
@@ -145,10 +178,3 @@ class _StreamedChat(Response):
             await send({"type": "http.response.start", "status": 200, "headers": raw})
             data = self._answer.role() + data
         await send({"type": "http.response.body", "body": data, "more_body": not last})
-
-
-def error_response(error: Exception, session_id: str | None = None) -> JSONResponse:
-    """Return the answer for an error, from the table of errors."""
-    told = wire_error(error)
-    headers = told.headers if session_id is None else {**told.headers, "X-Session-ID": session_id}
-    return JSONResponse(told.body, status_code=told.status, headers=headers)

@@ -106,13 +106,16 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def parse_chat_request(body: bytes) -> ChatRequest:
+def parse_chat_request(body: bytes, *, max_messages: int) -> ChatRequest:
     """Return a checked request.
 
     Raises:
         WireError: The body is not JSON, a field is of the wrong type or out of range, or asks for what is refused.
     """
     data = parse_json(body)
+    messages: Any = data.get("messages")
+    if isinstance(messages, list) and len(cast("list[Any]", messages)) > max_messages:
+        raise invalid(f"messages: there are more than {max_messages}; send the newest ones", param="messages")
     for field, (harmless, reason) in REFUSED.items():
         if field in data and not any(_same(data[field], value) for value in harmless):
             raise invalid(f"{field} is not supported here: {reason}", param=field, code="unsupported_parameter")

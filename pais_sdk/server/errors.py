@@ -12,6 +12,7 @@ from pydantic_ai.exceptions import (
     ModelHTTPError,
     ModelRateLimitError,
 )
+from starlette.responses import JSONResponse
 
 from ..errors import (
     InvalidRequestError,
@@ -48,6 +49,8 @@ class WireError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
         if not self.should_retry:
@@ -66,6 +69,19 @@ def stopping() -> WireError:
     return WireError(status=503, type="server_error", message=message, retry_after_s=1)
 
 
+def cut_off() -> WireError:
+    """Return the error for a run that was cancelled because the server ends."""
+    message = "The server stopped before the answer was complete. What was done until then is stored."
+    return WireError(status=503, type="server_error", message=message, should_retry=False)
+
+
+def error_response(error: BaseException, session_id: str | None = None) -> JSONResponse:
+    """Return the answer for an error, from the table of errors."""
+    told = wire_error(error)
+    headers = told.headers if session_id is None else {**told.headers, "X-Session-ID": session_id}
+    return JSONResponse(told.body, status_code=told.status, headers=headers)
+
+
 def wire_error(error: BaseException) -> WireError:
     """Return what a client is told about an error; never the text of one that is not meant for it."""
     if isinstance(error, WireError):
@@ -76,7 +92,8 @@ def wire_error(error: BaseException) -> WireError:
         message = "The session is busy with another run. Send the request again when that has ended."
         return WireError(status=409, type="session_busy", message=message, should_retry=error.waited_s == 0)
     if isinstance(error, OverloadedError):
-        message = "Too many runs are active. Send the request again later."
+        whose = "You have too many active runs" if error.of_scope else "Too many runs are active"
+        message = f"{whose}. Send the request again later."
         return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=error.retry_after_s)
     if isinstance(error, MemoryUnavailableError):
         return WireError(status=503, type="memory_unavailable", message="The memory of this agent does not answer.")

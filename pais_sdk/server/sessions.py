@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ..errors import InvalidRequestError
-from ..memory import check_session_id
+from ..memory import Memory, check_session_id
 from ..runtime import AgentRuntime
 from .errors import invalid
+from .gate import scope_of
 
 _DEFAULT_LIMIT = 100
 _MAX_LIMIT = 1000
@@ -25,7 +26,8 @@ class SessionEndpoints:
     async def list(self, request: Request) -> JSONResponse:
         """List session ids, the most recently used first."""
         limit, cursor = _limit(request), request.query_params.get("cursor")
-        page = await self._runtime.call(lambda: self._runtime.memory.list_sessions(limit=limit, cursor=cursor))
+        memory = self._memory(request)
+        page = await self._runtime.call(lambda: memory.list_sessions(limit=limit, cursor=cursor))
         return JSONResponse(
             {"agent": self._runtime.name, "sessions": list(page), "total": len(page), "next": page.next}
         )
@@ -36,7 +38,7 @@ class SessionEndpoints:
         session_id, before = request.query_params.get("session_id"), request.query_params.get("cursor")
         if session_id is not None:
             check_session_id(session_id)
-        memory = self._runtime.memory
+        memory = self._memory(request)
         try:
             events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit + 1, before=before))
         except InvalidRequestError as error:
@@ -54,10 +56,13 @@ class SessionEndpoints:
     async def delete(self, request: Request) -> JSONResponse:
         """Delete a session; what runs in it is cancelled first."""
         session_id = check_session_id(request.path_params["session_id"])
-        if not await self._runtime.delete_session(session_id):
+        if not await self._runtime.delete_session(session_id, scope_of(request)):
             message = f"There is no session {session_id!r}."
             raise invalid(message, param="session_id", code="session_not_found", status=404)
         return JSONResponse({"agent": self._runtime.name, "session_id": session_id, "deleted": True})
+
+    def _memory(self, request: Request) -> Memory:
+        return self._runtime.memory.scoped(scope_of(request))
 
 
 def _limit(request: Request) -> int:

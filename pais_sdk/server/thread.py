@@ -26,13 +26,13 @@ class ServerHandle:
         self.url = url
         loop_thread().at_exit.add(server.stop)
 
-    def openai(self, **options: Any) -> OpenAI:
+    def openai(self, *, api_key: str = "not-needed", **options: Any) -> OpenAI:
         """Return a client of the `openai` package for this server; `options` go to its constructor."""
         try:
             from openai import OpenAI
         except ImportError as error:
             raise MissingExtraError("an OpenAI client", extra="server") from error
-        return OpenAI(base_url=f"{self.url}/v1", api_key="not-needed", **options)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=api_key, **options)
 
     def stop(self) -> None:
         """Stop the server; nothing where it has stopped."""

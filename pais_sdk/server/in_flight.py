@@ -1,0 +1,32 @@
+"""The requests that are being answered, to be waited for when a server ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+class InFlight:
+    """Counts requests; lives on the event loop of the server."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._over: asyncio.Event | None = None
+
+    @contextmanager
+    def counted(self) -> Generator[None]:
+        """Be counted while the block runs."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count and self._over is not None:
+                self._over.set()
+
+    async def over(self) -> None:
+        """Return when there is none."""
+        while self._count:
+            self._over = asyncio.Event()
+            await self._over.wait()
