@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Any
 
 from .errors import ConfigurationError, MissingExtraError
 
 _log = logging.getLogger("pais_sdk.hypercorn")
 _log.setLevel(logging.WARNING)
-_CLOSING_S = 1.0
+_CLOSING_S = 0.5
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -38,6 +40,15 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def claim_socket(host: str, port: int) -> socket.socket:
+    """Do the same as `open_socket`; raises ConfigurationError, with what to do, where the system refuses."""
+    try:
+        return open_socket(host, port)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {why}; choose another host or port") from error
+
+
 def url_of(listener: socket.socket) -> str:
     """Return the base URL of a listening socket, without a slash at its end."""
     address: tuple[str, int] = listener.getsockname()[:2]
@@ -46,22 +57,32 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address is one that only this machine can reach."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 async def serve_socket(
     app: Any,
     listener: socket.socket,
     *,
-    shutdown_trigger: Callable[[], Awaitable[object]],
-    grace_s: float = 3.0,
+    shutdown_trigger: Callable[[], Awaitable[float]],
     access_log: bool = False,
+    stalled_s: float | None = None,
 ) -> None:
     """Serve until `shutdown_trigger` returns; takes the socket over and closes it.
 
     Args:
         app: An ASGI application; its lifespan is run.
         listener: A socket from `open_socket`.
-        shutdown_trigger: Awaited; when it returns, the listener closes and open connections get `grace_s` seconds.
-        grace_s: Seconds that open connections have after the trigger.
+        shutdown_trigger: Awaited; when it returns, the listener closes, and open connections get as many seconds as it
+            returns.
         access_log: Whether each request is logged (logger `pais_sdk.access`).
+        stalled_s: Seconds after which the system cuts a connection whose client takes nothing; None for its own rule.
+            Only Linux can do that.
     """
     try:
         from hypercorn.asyncio import serve  # pyright: ignore[reportUnknownVariableType]
@@ -70,9 +91,13 @@ async def serve_socket(
         listener.close()
         raise MissingExtraError("serving over HTTP", extra="server") from error
 
+    if stalled_s is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Closing such a connection would wait for its client for ever. What is accepted inherits the option.
+        milliseconds = min(int(stalled_s * 1000), 2**31 - 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    port: int = listener.getsockname()[1]
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = grace_s
     config.errorlog = _log
     config.include_server_header = False
     if access_log:
@@ -80,15 +105,17 @@ async def serve_socket(
     triggered = asyncio.Event()
 
     async def trigger() -> None:
-        await shutdown_trigger()
+        config.graceful_timeout = await shutdown_trigger()
         triggered.set()
 
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=trigger))
     waiting = asyncio.create_task(triggered.wait())
     try:
         await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
-        # Hypercorn waits without end for a connection whose client has stopped reading: it is let go of here.
-        await asyncio.wait([serving], timeout=grace_s + _CLOSING_S)
+        await asyncio.wait([serving], timeout=config.graceful_timeout + _CLOSING_S)
+        if not serving.done():
+            _abort_connections(port)
+            await asyncio.wait([serving], timeout=_CLOSING_S)
     finally:
         waiting.cancel()
         cut = not serving.done()
@@ -96,6 +123,18 @@ async def serve_socket(
             await _end(serving)
     if not cut:
         serving.result()
+
+
+def _abort_connections(port: int) -> None:
+    """Let go of connections that do not close: Hypercorn waits without end for a client that has stopped reading.
+
+    It keeps no list of them, but each has a task, and that task a writer.
+    """
+    for task in asyncio.all_tasks():
+        frame: FrameType | None = getattr(task.get_coro(), "cr_frame", None)
+        for value in () if frame is None else frame.f_locals.values():
+            if isinstance(value, asyncio.StreamWriter) and value.get_extra_info("sockname")[1:2] == (port,):
+                value.transport.abort()
 
 
 async def _end(serving: asyncio.Task[None]) -> None:
@@ -106,12 +145,22 @@ async def _end(serving: asyncio.Task[None]) -> None:
 
 
 @asynccontextmanager
-async def listening(app: Any, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 3.0) -> AsyncGenerator[str]:
-    """Serve an ASGI application in this event loop while the block runs; gives its base URL."""
+async def listening(
+    app: Any, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 3.0, stalled_s: float | None = None
+) -> AsyncGenerator[str]:
+    """Serve an ASGI application in this event loop while the block runs; gives its base URL.
+
+    At the end open connections get `grace_s` seconds.
+    """
     listener = open_socket(host, port)
     url = url_of(listener)
     stop = asyncio.Event()
-    task = asyncio.create_task(serve_socket(app, listener, shutdown_trigger=stop.wait, grace_s=grace_s))
+
+    async def stopped() -> float:
+        await stop.wait()
+        return grace_s
+
+    task = asyncio.create_task(serve_socket(app, listener, shutdown_trigger=stopped, stalled_s=stalled_s))
     try:
         yield url
     finally:

@@ -399,3 +399,13 @@ class TestLocalLimits:
         await append(memory, "s", [ModelRequest([ToolReturnPart("t", Thing(), "c")], run_id="r")])
         events = await memory.get_events("s")
         assert events[0].content == {"tool": "t", "result": "a thing"}
+
+
+async def test_a_run_leaves_the_scope_of_a_record_that_somebody_saved_as_it_is() -> None:
+    memory = LocalMemory()
+    conversation = Conversation(messages=exchange("hi", "r1"), conversation_id="s1")
+    await memory.save(conversation, scope="team")
+    await append(memory, "s1", exchange("again", "r2"))
+    record = await memory.read_record("s1")
+    assert record is not None
+    assert record.scope == "team"

@@ -17,21 +17,28 @@ def new_record(session_id: str) -> ConversationRecord:
 
 
 def appended(
-    record: ConversationRecord, messages: Sequence[ModelMessage], usage: RunUsage | None
+    session_id: str, record: ConversationRecord | None, messages: Sequence[ModelMessage], usage: RunUsage | None
 ) -> tuple[ConversationRecord, list[ConversationEntry]]:
-    """Return a record after more messages, with a new revision, and the entries of those messages."""
+    """Return a session's record after more messages, with a new revision, and the entries of those messages.
+
+    Args:
+        session_id: The store's own id.
+        record: What is stored; None where nothing is.
+        messages: In order.
+        usage: Added to the session's own.
+    """
+    updated = new_record(session_id)
+    if usage is not None:
+        updated.usage.incr(usage)
+    if record is not None:
+        updated.head_id, updated.scope = record.head_id, record.scope
+        updated.usage.incr(record.usage)
+        updated.branches = list(record.branches)
+        updated.forked_from, updated.forked_at = record.forked_from, record.forked_at
     entries: list[ConversationEntry] = []
-    head_id = record.head_id
-    for message in messages:
-        entries.append(ConversationEntry(parent_id=head_id, message=message))
-        head_id = entries[-1].id
-    updated = ConversationRecord(
-        conversation_id=record.conversation_id,
-        head_id=head_id,
-        usage=record.usage if usage is None else record.usage + usage,
-        scope=record.scope,
-        branches=record.branches,
-        forked_from=record.forked_from,
-        forked_at=record.forked_at,
-    )
+    for index, message in enumerate(messages):
+        # The revision is new and unique, and so are ids made of it.
+        entry = ConversationEntry(id=f"{updated.revision}-{index}", parent_id=updated.head_id, message=message)
+        entries.append(entry)
+        updated.head_id = entry.id
     return updated, entries

@@ -35,6 +35,9 @@ class Memory(ConversationStore):
     stateless_ttl_s: float | None = STATELESS_TTL_S
     """Seconds that sessions of callers who sent no id are kept; None to keep them as others."""
 
+    is_shared: bool = True
+    """Whether several processes see the same sessions; False where they live in this one."""
+
     def __bool__(self) -> bool:
         return True
 

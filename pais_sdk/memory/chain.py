@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 from pydantic import TypeAdapter
@@ -13,7 +14,11 @@ from pydantic_core import to_jsonable_python
 
 from ..errors import MemoryUnavailableError
 
-_MESSAGE: TypeAdapter[ModelMessage] = TypeAdapter(ModelMessage)
+
+@cache
+def _writer(kind: type[ModelMessage]) -> TypeAdapter[Any]:
+    """Return the adapter of one class of messages: to write it takes half the time of that of the union."""
+    return TypeAdapter(kind)
 
 
 class _Link:
@@ -33,17 +38,18 @@ class MessageChains:
         self._links: dict[str, _Link] = {}
 
     @staticmethod
-    def pack(entry: ConversationEntry) -> bytes:
+    def pack(message: ModelMessage) -> bytes:
         """Return a message as it is stored; what JSON cannot hold becomes text.
 
         Raises:
             MemoryUnavailableError: It cannot be written all the same.
         """
+        writer = _writer(type(message))
         try:
             try:
-                return _MESSAGE.dump_json(entry.message, fallback=_as_text)
+                return writer.dump_json(message, fallback=_as_text)
             except ValueError:  # half a character, such as file names have that are not UTF-8
-                data = _MESSAGE.dump_python(entry.message, fallback=_as_text)
+                data = writer.dump_python(message, fallback=_as_text)
                 return json.dumps(_whole(to_jsonable_python(data, fallback=_as_text)), ensure_ascii=False).encode()
         except ValueError as error:
             raise MemoryUnavailableError(f"a message cannot be stored as JSON: {error}") from error
@@ -74,7 +80,7 @@ class MessageChains:
     def entry(self, entry_id: str) -> ConversationEntry:
         """Return one message; LookupError where there is none."""
         link = self._links[entry_id]
-        message = _MESSAGE.validate_json(link.data)
+        [message] = self._unpack([entry_id])
         return ConversationEntry(id=entry_id, parent_id=self._parent(link), message=message)
 
     def read(self, head_id: str | None, limit: int | None) -> list[ConversationEntry]:

@@ -53,6 +53,8 @@ class LocalMemory(Memory):
         stateless_ttl_s: The same for sessions of callers who sent no id.
     """
 
+    is_shared = False
+
     def __init__(
         self,
         *,
@@ -148,7 +150,7 @@ class LocalMemory(Memory):
             new_ids = {entry.id for entry in new_entries}
             if record.head_id is not None and record.head_id not in new_ids and not self._chains.has(record.head_id):
                 raise ConversationConflict(record.conversation_id)
-            self._write(record, new_entries, ttl_s=None)
+            self._write(_copy(record), new_entries, ttl_s=None)
 
     async def delete_record(self, conversation_id: str, *, expected_revision: str) -> None:
         with self._guard:
@@ -191,8 +193,8 @@ class LocalMemory(Memory):
     ) -> None:
         with self._guard:
             session = self._get(session_id)
-            record = new_record(session_id) if session is None else session.record
-            updated, entries = appended(record, messages, usage)
+            record = None if session is None else session.record
+            updated, entries = appended(session_id, record, messages, usage)
             self._add_annotations(self._write(updated, entries, ttl_s=ttl_s), annotations)
 
     def _add_annotations(self, session: _Session, annotations: Sequence[MemoryEvent]) -> None:
@@ -203,7 +205,9 @@ class LocalMemory(Memory):
     def _write(
         self, record: ConversationRecord, entries: Sequence[ConversationEntry], *, ttl_s: float | None
     ) -> _Session:
-        packed = [(entry, MessageChains.pack(entry)) for entry in entries]  # all that can fail, before anything changes
+        packed = [
+            (entry, MessageChains.pack(entry.message)) for entry in entries
+        ]  # all that can fail, before anything changes
         session = self._sessions.get(record.conversation_id)
         held = () if session is None else _tips(session.record)
         for entry, data in packed:
@@ -213,9 +217,9 @@ class LocalMemory(Memory):
         for tip in held:
             self._chains.release(tip)
         if session is None:
-            session = _Session(_copy(record))
+            session = _Session(record)
         session.length += len(entries)
-        session.record = _copy(record)
+        session.record = record
         self._put(session, ttl_s=ttl_s)
         if self._max_messages is not None and session.length > self._max_messages + self._max_messages // 8:
             session.length = self._chains.trim(session.record.head_id, self._max_messages)
@@ -253,6 +257,8 @@ class LocalMemory(Memory):
 
 
 class _LocalSession(MemorySession):
+    append_suspends = False
+
     def __init__(self, memory: LocalMemory, internal_id: str) -> None:
         super().__init__(from_internal(internal_id), [], exists=False)
         self._memory = memory

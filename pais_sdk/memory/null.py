@@ -85,6 +85,8 @@ class NullMemory(Memory):
 
 
 class _NullSession(MemorySession):
+    append_suspends = False
+
     async def append(
         self,
         messages: Sequence[ModelMessage],

@@ -22,6 +22,7 @@ class ScopedMemory(Memory):
         self._memory = memory
         self._scope = scope
         self.stateless_ttl_s = memory.stateless_ttl_s
+        self.is_shared = memory.is_shared
 
     def scoped(self, scope: str | None) -> Memory:
         return self._memory.scoped(scope)

@@ -13,6 +13,10 @@ from .events import MemoryEvent
 class MemorySession:
     """A session that is held for one run, and the part of its history that the run sees."""
 
+    append_suspends = True
+    """Whether `append` may wait for something. A backend whose `append` never does says so here, and its runs are
+    spared the task that protects a write from a cancellation that comes meanwhile."""
+
     def __init__(self, session_id: str, history: list[ModelMessage], *, exists: bool) -> None:
         self.session_id = session_id
         self.history = history

@@ -201,15 +201,15 @@ class AgentRuntime(Generic[OutputT]):
             RunCancelledError: The run was cancelled.
             RunFailedError: The model, the output or the memory failed; `outcome.error` says how.
         """
-        exchange = await self.begin(self._check(prompt, options, streaming=False))
-        task = exchange.task
+        exchange = await self.begin(self._check(prompt, options, streaming=False), until_held=False)
         try:
-            await exchange.home.call(lambda: asyncio.wait([task]))
+            await exchange.home.call(lambda: asyncio.wait([exchange.ended]))
         except asyncio.CancelledError:
-            if self.on_disconnect == "cancel":
+            if self.on_disconnect == "cancel" or not exchange.started.done():
                 exchange.cancel()
-                await exchange.home.call(lambda: finished(task))
+                await exchange.home.call(lambda: finished(exchange.task))
             raise
+        exchange.started.result()  # raises what kept it from beginning
         assert exchange.outcome is not None
         return successful(exchange.outcome)
 
@@ -273,11 +273,11 @@ class AgentRuntime(Generic[OutputT]):
 
     # For the parts of this package
 
-    async def begin(self, request: RunRequest) -> Exchange:
-        """Start a run and return when its session is held; raises what keeps it from beginning."""
+    async def begin(self, request: RunRequest, *, until_held: bool = True) -> Exchange:
+        """Start a run and return, as a rule when its session is held; then it raises what keeps it from beginning."""
         begun: list[Exchange] = []
         try:
-            await self._lifetime.call(lambda home: self._exchanges.begin(request, home, begun))
+            await self._lifetime.call(lambda home: self._exchanges.begin(request, home, begun, until_held=until_held))
         except asyncio.CancelledError:
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
                 exchange.cancel()

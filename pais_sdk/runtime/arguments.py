@@ -17,7 +17,7 @@ from pydantic_ai.usage import UsageLimits
 
 from ..memory import Memory
 from .deps import DepsFactory
-from .guard import NobodyApproves, ToolGuard
+from .guard import LoneGuard, NobodyApproves, ToolGuard
 from .request import RunRequest
 from .tool_list import list_tools
 
@@ -61,6 +61,7 @@ class RunArguments:
         self._deps = DepsFactory(agent, deps)
         self._limits = UsageLimits(request_limit=max_steps)
         self._guard = ToolGuard(timeout_s=tool_timeout_s)
+        self._lone_guard = LoneGuard(timeout_s=tool_timeout_s)
         self._efforts = dict(efforts)
 
     @property
@@ -84,6 +85,11 @@ class RunArguments:
         """Return the toolsets that runs use, to be kept open."""
         return [*self._agent.toolsets, *self._toolsets]
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether making the arguments may take time."""
+        return self._deps.may_wait
+
     async def make(self, request: RunRequest, memory: Memory) -> dict[str, Any]:
         """Return the arguments of one run."""
         model, settings = self._model, request.model_settings
@@ -93,18 +99,12 @@ class RunArguments:
                 model, settings = effort[0], merge_model_settings(effort[1], settings)
             else:
                 model = effort
-        capabilities = list(self._capabilities)
-        if self._has_tools():
-            guard = self._guard if request.tools is None else replace(self._guard, allowed=request.tools)
-            capabilities.append(guard)
-            if DeferredToolRequests not in self._output_kinds():
-                capabilities.append(_NOBODY_APPROVES)
         return {
             "deps": await self._deps.make(request.session_id, memory),
             "model": model,
             "model_settings": settings,
             "toolsets": self._toolsets or None,
-            "capabilities": capabilities or None,
+            "capabilities": [*self._capabilities, *self._guards(request)] or None,
             "instructions": [text for text in (self._instructions, request.instructions) if text] or None,
             "usage_limits": self._limits,
             "metadata": dict(request.metadata) if request.metadata else None,
@@ -115,13 +115,27 @@ class RunArguments:
         deps = await self._deps.make("tools", memory)
         return await list_tools(self._agent, deps, toolsets=self._toolsets, capabilities=self._capabilities)
 
-    def _has_tools(self) -> bool:
-        if self._toolsets or self._capabilities:
-            return True
-        own = self._agent.toolsets
-        if len(own) > 1 or any(not isinstance(toolset, FunctionToolset) or toolset.tools for toolset in own):
+    def _guards(self, request: RunRequest) -> list[AbstractCapability[Any]]:
+        """Return what stands around the tools of a run; nothing where there cannot be any."""
+        has_capabilities = self._has_capabilities()
+        if not has_capabilities and not self._has_toolsets():
+            return []
+        answers_deferred = DeferredToolRequests not in self._output_kinds()
+        guard = self._lone_guard if answers_deferred and not has_capabilities else self._guard
+        if request.tools is not None:
+            guard = replace(guard, allowed=request.tools)
+        return [guard, _NOBODY_APPROVES] if answers_deferred and has_capabilities else [guard]
+
+    def _has_capabilities(self) -> bool:
+        if self._capabilities:
             return True
         return any(type(capability) not in _WITHOUT_TOOLS for capability in _capabilities_of(self._agent))
+
+    def _has_toolsets(self) -> bool:
+        if self._toolsets:
+            return True
+        own = self._agent.toolsets
+        return len(own) > 1 or any(not isinstance(toolset, FunctionToolset) or toolset.tools for toolset in own)
 
     def _output_kinds(self) -> list[Any]:
         kind = self._agent.output_type

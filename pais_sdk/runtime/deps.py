@@ -49,6 +49,11 @@ class DepsFactory:
         if callable(deps) and not _is_instance(deps, agent.deps_type):
             self._call, self._takes_deps = deps, _needs_argument(deps)
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether making the deps may take time."""
+        return self._call is not None
+
     async def make(self, session_id: str, memory: Memory) -> Any:
         """Return the deps of one run."""
         if self._default:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from .ended import model_error_in
 from .lifetime import Home
 from .narration import Narration, text_of
 from .request import RunRequest
+from .run_task import RunTask, to_its_end
 
 if TYPE_CHECKING:
     from .agent_runtime import AgentRuntime
@@ -60,13 +60,25 @@ class _Ending:
 
 
 class Exchange:
-    """Made on the runtime's loop, where it begins at once; everything here runs there, except `cancel`."""
+    """Made on the runtime's loop, where it begins at once; everything here runs there, except `cancel`.
 
-    def __init__(self, runtime: AgentRuntime[Any], request: RunRequest, home: Home) -> None:
+    Args:
+        runtime: Whose agent is run.
+        request: What is wanted.
+        home: The opening of the runtime that it belongs to.
+        on_end: Called in its last step.
+    """
+
+    def __init__(
+        self, runtime: AgentRuntime[Any], request: RunRequest, home: Home, on_end: Callable[[Exchange], None]
+    ) -> None:
         self.home = home
         self.request = request
         self.run_id = str(uuid.uuid4())
         self.started: asyncio.Future[None] = home.loop.create_future()
+        # Done with the task, which has no callbacks for the same reason as a short name.
+        self.ended: asyncio.Future[None] = home.loop.create_future()
+        self._on_end = on_end
         self.outcome: RunOutcome[Any] | None = None
         self._runtime = runtime
         self._token = CancellationToken()
@@ -74,7 +86,7 @@ class Exchange:
         self.events = Channel()
         self._waiting = True  # for its session, its place and its arguments; then the token is what cancels it
         self._narration = Narration(self.events, tells_text=runtime.arguments.speaks_text)
-        self.task = home.loop.create_task(self._run(), name=f"run {self.run_id}")
+        self.task = RunTask(self._run(), loop=home.loop, name=f"run {self.run_id}")
 
     def cancel(self) -> None:
         """Ask the run to stop; it still stores what it did. Callable on any thread, as often as one likes."""
@@ -107,6 +119,9 @@ class Exchange:
         finally:
             if self.outcome is not None:
                 self.events.end(RunEnded(self.outcome))
+            self._on_end(self)
+            if not self.home.loop.is_closed():  # what an abandoned loop left is closed some time later
+                self.ended.set_result(None)
 
     def _over(self, ending: _Ending) -> None:
         """Set the outcome of a run that ended before or after its conversation, where it has none yet."""
@@ -175,7 +190,7 @@ class Exchange:
         def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
             return _Ending(stop_reason, self._kept(captured), error=error)
 
-        limit = asyncio.timeout(request.timeout_s)
+        limit = asyncio.timeout(request.timeout_s if self._runtime.arguments.may_wait else None)
         began = time.monotonic()
         try:
             async with limit:
@@ -260,7 +275,7 @@ class Exchange:
         ttl_s = self._runtime.memory.stateless_ttl_s if self.request.is_anonymous else None
         write = session.append(messages, annotations, usage=usage, ttl_s=ttl_s)
         try:
-            await _to_its_end(write)
+            await (to_its_end(write) if session.append_suspends else write)
         except asyncio.CancelledError as error:  # the write itself is done
             ending.interrupt = error
         except Exception as error:  # noqa: BLE001 - a memory of somebody else's may raise anything, and the run is paid
@@ -269,19 +284,6 @@ class Exchange:
             lost.__cause__ = lost.__cause__ or (None if lost is error else error)
             return _Ending("error", ending.messages, error=lost, interrupt=ending.interrupt)
         return ending
-
-
-async def _to_its_end(work: Awaitable[None]) -> None:
-    """Await `work` whatever happens; a cancellation that came meanwhile is raised when it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        task.result()
-        raise
 
 
 def _answerable(history: list[ModelMessage]) -> list[ModelMessage]:

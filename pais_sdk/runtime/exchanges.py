@@ -21,17 +21,24 @@ class Exchanges:
         self._runtime = runtime
         self._running: set[Exchange] = set()
 
-    async def begin(self, request: RunRequest, home: Home, begun: list[Exchange]) -> None:
-        """Start an exchange and put it into `begun` when its session is held; raises what keeps it from that."""
-        exchange = Exchange(self._runtime, request, home)
+    async def begin(self, request: RunRequest, home: Home, begun: list[Exchange], *, until_held: bool) -> None:
+        """Start an exchange and put it into `begun`.
+
+        Args:
+            request: What is wanted of it.
+            home: Where it belongs.
+            begun: Takes it.
+            until_held: Whether to wait until its session is held, and to raise what keeps it from that.
+        """
+        exchange = Exchange(self._runtime, request, home, self._running.discard)
         self._running.add(exchange)
-        exchange.task.add_done_callback(lambda _: self._running.discard(exchange))
-        try:
-            await asyncio.shield(exchange.started)
-        except asyncio.CancelledError:
-            exchange.cancel()
-            await finished(exchange.task)
-            raise
+        if until_held:
+            try:
+                await asyncio.shield(exchange.started)
+            except asyncio.CancelledError:
+                exchange.cancel()
+                await finished(exchange.task)
+                raise
         begun.append(exchange)
 
     def cancel(self, session_id: str, scope: str | None) -> bool:

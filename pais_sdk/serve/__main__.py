@@ -20,9 +20,16 @@ def main() -> None:
     parser.add_argument("--host", help="the address to listen on, in place of AGENT_HOST")
     parser.add_argument("--port", type=int, help="the port, in place of AGENT_PORT; 0 for a free one")
     parser.add_argument("--env-file", metavar="FILE", help="a file of NAME=value lines, in place of .env")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:
-        run_target(arguments.target, host=arguments.host, port=arguments.port, env_file=arguments.env_file)
+        run_target(
+            arguments.target,
+            host=arguments.host,
+            port=arguments.port,
+            env_file=arguments.env_file,
+            worker=arguments.worker,
+        )
     except (ConfigurationError, MissingExtraError) as error:
         parser.exit(2, f"pais_sdk: {error}\n")
 

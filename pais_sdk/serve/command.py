@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from .garbage import collected_seldom
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from ..server import AgentServer
+    from ..settings import Settings
 
 
 def run_target(
-    target: str | None, *, host: str | None = None, port: int | None = None, env_file: str | None = None
+    target: str | None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    env_file: str | None = None,
+    worker: str | None = None,
 ) -> None:
     """Find what a target names, and serve it until a signal ends the process.
 
@@ -20,27 +34,69 @@ def run_target(
         host: In place of AGENT_HOST.
         port: In place of AGENT_PORT.
         env_file: In place of `.env` of the working directory, which may be missing; real variables win over both.
+        worker: What makes this process one of several; see `Worker.parse`.
 
     Raises:
         ConfigurationError: It cannot be served; the text says why and what to do.
+        SystemExit: It was served by several processes, and one of them could not start or did not end well.
     """
     load_env_file(env_file)
 
+    from ..settings import Settings
+
+    settings = Settings()
+    configure_logging(settings.log_level)
+    if worker is None and settings.agent_workers > 1:
+        from .workers import run_workers
+
+        arguments = [*([] if env_file is None else ["--env-file", env_file]), *([] if target is None else [target])]
+        sys.exit(run_workers(arguments, settings, host=host, port=port))
+    with collected_seldom() as settled:
+        from ..server.process import run_server
+
+        server = _server_of(target, settings)
+        if worker is None:
+            if server.settings.agent_workers > 1:
+                raise ConfigurationError("several workers are started by AGENT_WORKERS of the environment only")
+            run_server(server, host=host, port=port, started=settled)
+        else:
+            _check_shared(server)
+            run_server(server, **Worker.parse(worker).arguments(started=settled))
+    leave_threads_behind()
+
+
+def _server_of(target: str | None, settings: Settings) -> AgentServer:
     from pydantic_ai.agent import AbstractAgent
 
     from ..compose import create_agent, find_target
     from ..runtime import AgentRuntime
     from ..server import AgentServer
-    from ..settings import Settings
     from . import serve
 
-    settings = Settings()
-    configure_logging(settings.log_level)
     found = find_target(target, (AgentServer, AgentRuntime, AbstractAgent))
     if found is None:
         found = create_agent(settings)
-    server = found if isinstance(found, AgentServer) else serve(found, settings=settings)
-    server.run(host, port)
+    return found if isinstance(found, AgentServer) else serve(found, settings=settings)
+
+
+def _check_shared(server: AgentServer) -> None:
+    memory = server.runtime.memory
+    if not memory.is_shared:
+        raise ConfigurationError(
+            f"AGENT_WORKERS is more than 1, but {type(memory).__name__} keeps sessions in one process, where the "
+            "others cannot see them; use a memory that they share, MEMORY_TYPE=null to keep nothing, or AGENT_WORKERS=1"
+        )
+
+
+def leave_threads_behind() -> None:
+    """End the process now where a thread, such as that of a sync tool, would keep it; everything else is closed."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if others:
+        logging.getLogger("pais_sdk.serve").warning("%d threads still work: they are left behind", len(others))
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def load_env_file(path: str | None) -> None:

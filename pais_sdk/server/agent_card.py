@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from ..runtime import AgentRuntime
 from ..settings import Settings
+from .answers.common import AgentCard, Model, ModelList, Skill, Tool, ToolList
 from .errors import invalid
 
 _log = logging.getLogger("pais_sdk.server")
@@ -28,7 +29,7 @@ class AgentEndpoints:
 
     async def card(self, request: Request) -> JSONResponse:
         """Describe the agent; tools that cannot be listed now are left out."""
-        skills: list[dict[str, Any]] = []
+        skills: list[Skill] = []
         try:
             with anyio.fail_after(_TOOLS_WAIT_S):
                 skills = [
@@ -37,19 +38,18 @@ class AgentEndpoints:
                 ]
         except Exception:  # noqa: BLE001 - a toolset may raise anything, and the card must be given all the same
             _log.warning("the card is given without skills: the tools cannot be listed", exc_info=True)
-        return JSONResponse(
-            {
-                "name": self._runtime.name,
-                "description": self._runtime.description,
-                "url": public_url(request, self._settings),
-                "capabilities": {"streaming": True, "stateTransitionHistory": False},
-                "skills": skills,
-            }
-        )
+        answer: AgentCard = {
+            "name": self._runtime.name,
+            "description": self._runtime.description,
+            "url": public_url(request, self._settings),
+            "capabilities": {"streaming": True, "stateTransitionHistory": False},
+            "skills": skills,
+        }
+        return JSONResponse(answer)
 
     async def tools(self, request: Request) -> JSONResponse:
         """List the tools as the model sees them."""
-        tools = [
+        tools: list[Tool] = [
             {
                 "name": tool.name,
                 "description": tool.description or "",
@@ -57,11 +57,13 @@ class AgentEndpoints:
             }
             for tool in await self._runtime.list_tools()
         ]
-        return JSONResponse({"agent": self._runtime.name, "tools": tools, "total": len(tools)})
+        answer: ToolList = {"agent": self._runtime.name, "tools": tools, "total": len(tools)}
+        return JSONResponse(answer)
 
     async def models(self, request: Request) -> JSONResponse:
         """List the one model that is served: the agent."""
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        answer: ModelList = {"object": "list", "data": [self._model()]}
+        return JSONResponse(answer)
 
     async def model(self, request: Request) -> JSONResponse:
         """Describe the agent as a model."""
@@ -70,7 +72,7 @@ class AgentEndpoints:
             raise invalid(message, param="model", code="model_not_found", status=404)
         return JSONResponse(self._model())
 
-    def _model(self) -> dict[str, Any]:
+    def _model(self) -> Model:
         return {"id": self._runtime.name, "object": "model", "created": self._created, "owned_by": "pais_sdk"}
 
 

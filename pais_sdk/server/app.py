@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from .._listen import listening
-from ..errors import MissingExtraError, PaisError, RunError
+from ..errors import ConfigurationError, MissingExtraError, PaisError, RunCancelledError, RunError
 
 try:
     from starlette.applications import Starlette
@@ -17,7 +17,7 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response
     from starlette.routing import Route
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 except ImportError as error:
     raise MissingExtraError("serving an agent", extra="server") from error
 
@@ -26,9 +26,10 @@ from ..settings import Settings
 from .agent_card import AgentEndpoints
 from .auth import Authenticate
 from .chat import ChatEndpoint
-from .errors import WireError, error_response, invalid
+from .errors import WireError, cut_off, error_response, invalid, stopping
 from .gate import Gate
 from .in_flight import InFlight
+from .openapi import DescriptionEndpoints
 from .probes import ProbeEndpoints
 from .sessions import SessionEndpoints
 from .thread import ServerHandle, start_in_thread
@@ -63,7 +64,7 @@ class AgentServer:
         self.in_flight = InFlight()
         chat = ChatEndpoint(self)
         agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(self)
-        sessions = SessionEndpoints(runtime)
+        sessions, description = SessionEndpoints(runtime), DescriptionEndpoints(self)
         before = self.gate.before
         self._app = Starlette(
             routes=[
@@ -77,6 +78,8 @@ class AgentServer:
                 Route("/.well-known/agent.json", agent.card),
                 Route("/health", probes.health),
                 Route("/ready", probes.ready),
+                Route("/openapi.json", description.document),
+                Route("/docs", description.page),
             ],
             exception_handlers={
                 HTTPException: _not_routed,
@@ -93,6 +96,11 @@ class AgentServer:
         """Whether no more runs are taken."""
         self._started: AsyncExitStack | None = None
 
+    @property
+    def stalled_s(self) -> float:
+        """Seconds after which the system may cut a connection whose client takes nothing; streams end before."""
+        return self.settings.agent_stream_idle_s + 5
+
     async def without_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Be the same application for a server that is run here, where the runtime is held open anyway."""
         if scope["type"] != "lifespan":
@@ -107,7 +115,7 @@ class AgentServer:
             await self._served(scope, receive, send)
             return
         with self.in_flight.counted():
-            await self._served(scope, receive, send)
+            await self._served(scope, receive, _closing(scope, send) if self.stopping else send)
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
@@ -115,9 +123,20 @@ class AgentServer:
             yield
 
     def run(self, host: str | None = None, port: int | None = None) -> None:
-        """Serve until SIGINT or SIGTERM; blocks. Host and port are the settings' unless given."""
+        """Serve until SIGINT or SIGTERM; blocks. Host and port are the settings' unless given.
+
+        Active runs have AGENT_GRACE_SECONDS to finish then; a second signal does not wait for them.
+
+        Raises:
+            ConfigurationError: It cannot listen there, or AGENT_WORKERS asks for more than this one process.
+        """
         from .process import run_server
 
+        if self.settings.agent_workers > 1:
+            raise ConfigurationError(
+                f"AGENT_WORKERS={self.settings.agent_workers}: run() serves in one process; "
+                "start several with python -m pais_sdk.serve TARGET, or pais run TARGET"
+            )
         run_server(self, host=host, port=port)
 
     async def start(self, host: str | None = None, port: int | None = None) -> str:
@@ -144,7 +163,9 @@ class AgentServer:
         host = self.settings.agent_host if host is None else host
         port = self.settings.agent_port if port is None else port
         self.stopping = False
-        async with self.runtime.held(), listening(self.without_lifespan, host=host, port=port) as url:
+        self.gate.listens_on(host)
+        listens = listening(self.without_lifespan, host=host, port=port, stalled_s=self.stalled_s)
+        async with self.runtime.held(), listens as url:
             try:
                 yield url
             finally:
@@ -173,9 +194,28 @@ class AgentServer:
         self.stopping = True
         await self.runtime.cancel_all(self)
 
+    def told_of(self, error: Exception) -> Exception:
+        """Return what clients are told of: a run that was cancelled because the server stops was not their wish."""
+        if not (self.stopping and isinstance(error, RunCancelledError)):
+            return error
+        return cut_off() if error.outcome.messages else stopping()
+
     def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:
         """Serve on the SDK's own loop thread, for notebooks; returns when it listens."""
         return start_in_thread(self, host=host, port=port)
+
+
+def _closing(scope: Scope, send: Send) -> Send:
+    """Return a `send` after whose answer the connection closes, so that the client's next request goes elsewhere."""
+    if not scope.get("http_version", "").startswith("1"):
+        return send  # there it is not for an answer to say
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return send_and_close
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

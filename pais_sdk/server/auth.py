@@ -84,7 +84,8 @@ async def scope_from(authenticate: Authenticate, request: HTTPConnection) -> str
         )
     if not (isinstance(scope, str) and 0 < len(scope) <= _MAX_SCOPE and scope.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(
-            f"authenticate must return a scope of 1 to {_MAX_SCOPE} printable characters, or None; not {scope!r:.100}"
+            f"authenticate must return a scope of 1 to {_MAX_SCOPE} printable characters, or None; it returned "
+            f"{type(scope).__name__}, which is none"
         )
     return scope
 

@@ -19,7 +19,7 @@ from .chat_request import ChatRequest, parse_chat_request
 from .chat_response import ChatResponse, event_line
 from .content import read_conversation
 from .disconnect import cancelled_on_disconnect
-from .errors import cut_off, error_response, stopping, wire_error
+from .errors import error_response, stopping, wire_error
 from .gate import scope_of
 from .patient_send import PatientSend
 
@@ -67,9 +67,7 @@ class ChatEndpoint:
             try:
                 outcome = await self._runtime.run(prompt, **options)
             except RunCancelledError as error:
-                if self._server.stopping:
-                    return error_response(cut_off(), error.outcome.session_id)
-                raise
+                return error_response(self._server.told_of(error), error.outcome.session_id)
             # Escaped, so that half a character that a model said is no error, and two halves are one again.
             body = json.dumps(answer.plain(outcome))
             return Response(body, media_type="application/json", headers={"X-Session-ID": outcome.session_id})
@@ -133,6 +131,7 @@ class _StreamedChat(Response):
                 except Exception as error:
                     if self._begun:
                         raise
+                    error = self._server.told_of(error)
                     await error_response(error, self._stream.session_id)(scope, receive, patient)
 
     async def _tell(self, run: RunStream[Any], send: Send) -> None:
@@ -161,8 +160,7 @@ class _StreamedChat(Response):
         if outcome.stop_reason == "end_turn":
             await self._send(self._answer.end(outcome), send, last=True)
             return
-        stopped = outcome.stop_reason == "cancelled" and self._server.stopping
-        error = cut_off() if stopped else error_of(outcome)
+        error = self._server.told_of(error_of(outcome))
         if not self._begun:
             raise error
         await self._send(event_line(wire_error(error).body), send, last=True)

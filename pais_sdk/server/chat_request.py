@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_ai.settings import ModelSettings
 
 from .errors import WireError, invalid
@@ -14,57 +14,84 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Role = Literal["system", "developer", "user", "assistant", "tool", "task-delegation"]
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # to JSON, 2.0 is a whole number
+
+
 class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class FunctionCall(_Lenient):
+    """Which function, and with what."""
+
     name: str
-    arguments: str | None = None
+    arguments: str | None = Field(default=None, description="A JSON object.")
 
 
 class ToolCall(_Lenient):
+    """A tool that the assistant called; it is history, and never carried out."""
+
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
 class ChatMessage(_Lenient):
-    """One message. `task-delegation` is taken as `user`."""
+    """One message."""
 
-    role: Role
-    content: str | list[dict[str, Any]] | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
+    role: Role = Field(
+        description="`system` and `developer` are instructions of this run; `user` and `task-delegation` are input; "
+        "`assistant` is history; `tool` is the result of a tool call of an assistant message before it."
+    )
+    content: str | list[dict[str, Any]] | None = Field(
+        default=None, description="A user message must have some; all other messages hold text only."
+    )
+    refusal: str | None = Field(default=None, description="Of an assistant message without text.")
+    tool_calls: list[ToolCall] | None = Field(default=None, description="Of an assistant message.")
+    tool_call_id: str | None = Field(default=None, description="Of a tool message: the call that it answers.")
 
 
 class StreamOptions(_Lenient):
-    include_usage: bool | None = None
+    """How a stream is sent."""
+
+    include_usage: bool | None = Field(default=None, description="Whether it ends with a chunk that has the usage.")
 
 
 class ChatRequest(_Lenient):
-    """The fields that are honoured; unknown ones are ignored, and those in `REFUSED` are refused by name."""
+    """What is asked of the agent. Unknown fields are ignored."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
-    model: str | None = None
-    stream: bool | None = None
+    messages: list[ChatMessage] = Field(
+        min_length=1,
+        description="At least one user message, or tool result, after the last assistant message. In a session, what "
+        "comes up to that message is ignored: the history is the memory's.",
+    )
+    model: str | None = Field(default=None, description="Is repeated in the answer and chooses nothing.")
+    stream: bool | None = Field(default=None, description="Whether the answer comes as server-sent events.")
     stream_options: StreamOptions | None = None
-    session_id: str | None = None
-    effort: str | None = None
-    store: bool | None = None
-    metadata: dict[str, str] | None = None
-    user: str | None = None
-    tool_choice: Any = None
+    session_id: str | None = Field(
+        default=None,
+        description="The session to go on with; without one, here or in `X-Session-ID`, a new one is made.",
+    )
+    effort: str | None = Field(default=None, description="Which of the agent's levels of effort; not of OpenAI's API.")
+    store: bool | None = Field(default=None, description="False keeps nothing of this run.")
+    metadata: dict[str, str] | None = Field(default=None, description="For telemetry; the model does not see it.")
+    user: str | None = Field(default=None, description="Is passed on to the model.")
+    tool_choice: Any = Field(default=None, description="`none`: no tools in this run.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
+    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(default=None, description="For each model request.")
+    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        default=None, description="The same; wins over `max_tokens`."
+    )
+    stop: str | list[str] | None = Field(default=None, description="Texts that end the answer.")
+    seed: Annotated[int, WHOLE] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100), WHOLE]] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
@@ -169,4 +196,4 @@ _MUST = {
 
 
 def _same(value: Any, other: Any) -> bool:
-    return type(value) is type(other) and value == other
+    return value == other and isinstance(value, bool) == isinstance(other, bool)  # to Python, 1 equals true

@@ -10,8 +10,20 @@ from typing import Any
 from pydantic_ai.usage import RunUsage
 
 from ..events import RunOutcome, ToolCalled
+from .answers.chat import (
+    AnswerHead,
+    AnswerMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    ChunkChoice,
+    Delta,
+    FinishReason,
+    Progress,
+    Usage,
+)
 
-_FINISH_REASONS = {"length": "length", "content_filter": "content_filter"}
+_FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
 
 class ChatResponse:
@@ -28,19 +40,19 @@ class ChatResponse:
         self._progress = progress
         self._max_steps = max_steps
         self._include_usage = include_usage
-        self._base = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        self._head: AnswerHead = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         usage = ',"usage":null' if include_usage else ""
-        head = json.dumps({**self._base, "object": "chat.completion.chunk"})
+        head = json.dumps({**self._head, "object": "chat.completion.chunk"})
         # A chunk of text is these two around one JSON string: nothing else is built for a token.
         self._before = f'data: {head[:-1]}, "choices": [{{"index": 0, "delta": {{"content": '
         self._after = f'}}, "logprobs": null, "finish_reason": null}}]{usage}}}\n\n'
 
-    def plain(self, outcome: RunOutcome[Any]) -> dict[str, Any]:
+    def plain(self, outcome: RunOutcome[Any]) -> ChatCompletion:
         """Return the whole answer."""
-        message = {"role": "assistant", "content": outcome.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(outcome)}
+        message: AnswerMessage = {"role": "assistant", "content": outcome.text, "refusal": None}
+        choice: Choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(outcome)}
         return {
-            **self._base,
+            **self._head,
             "object": "chat.completion",
             "choices": [choice],
             "usage": usage_object(outcome.usage),
@@ -57,7 +69,7 @@ class ChatResponse:
 
     def tool_called(self, event: ToolCalled) -> bytes:
         """Return what a stream says before a tool runs."""
-        progress = {
+        progress: Progress = {
             "type": "progress",
             "step": event.step,
             "max_steps": self._max_steps,
@@ -79,21 +91,25 @@ class ChatResponse:
         """Return the last chunks of a stream that ended well."""
         chunks = self._chunk({}, finish_reason=_finish_reason(outcome))
         if self._include_usage:
-            body: dict[str, Any] = {
-                **self._base,
+            chunk: ChatCompletionChunk = {
+                **self._head,
                 "object": "chat.completion.chunk",
                 "choices": [],
                 "usage": usage_object(outcome.usage),
             }
-            chunks += event_line(body)
+            chunks += event_line(chunk)
         return chunks + b"data: [DONE]\n\n"
 
-    def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        body: dict[str, Any] = {**self._base, "object": "chat.completion.chunk", "choices": [choice], **more}
+    def _chunk(
+        self, delta: Delta, *, finish_reason: FinishReason | None = None, progress: Progress | None = None
+    ) -> bytes:
+        choice: ChunkChoice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        chunk: ChatCompletionChunk = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        if progress is not None:
+            chunk["progress"] = progress
         if self._include_usage:
-            body["usage"] = None
-        return event_line(body)
+            chunk["usage"] = None
+        return event_line(chunk)
 
 
 def event_line(body: Any) -> bytes:
@@ -101,7 +117,7 @@ def event_line(body: Any) -> bytes:
     return f"data: {json.dumps(body)}\n\n".encode()
 
 
-def usage_object(usage: RunUsage) -> dict[str, Any]:
+def usage_object(usage: RunUsage) -> Usage:
     """Return the usage of all model requests of a run in OpenAI's names."""
     return {
         "prompt_tokens": usage.input_tokens,
@@ -112,5 +128,5 @@ def usage_object(usage: RunUsage) -> dict[str, Any]:
     }
 
 
-def _finish_reason(outcome: RunOutcome[Any]) -> str:
+def _finish_reason(outcome: RunOutcome[Any]) -> FinishReason:
     return _FINISH_REASONS.get(outcome.finish_reason or "", "stop")

@@ -67,11 +67,13 @@ def read_conversation(messages: Sequence[ChatMessage], *, only_new: bool) -> Con
     if not prompts and (only_new or not results):
         where = " after the last assistant message" if last_answer >= 0 else ""
         raise invalid(f"there is no user message{where}; send one", param="messages")
-    history = [] if only_new else _history(messages[: last_answer + 1])
-    if results and not only_new:
-        history.append(ModelRequest(results, run_id=history[-1].run_id))
-    # Calls without a result are closed here: the agent must not carry out what a client made up.
-    history = repair_messages(history)
+    history: list[ModelMessage] = []
+    if last_answer >= 0 and not only_new:
+        history = _history(messages[: last_answer + 1])
+        if results:
+            history.append(ModelRequest(results, run_id=history[-1].run_id))
+        # Calls without a result are closed here: the agent must not carry out what a client made up.
+        history = repair_messages(history)
     return Conversation("\n\n".join(filter(None, instructions)) or None, history, _joined(prompts))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic_ai.exceptions import (
     AgentRunError,
@@ -25,6 +24,7 @@ from ..errors import (
     SessionBusyError,
 )
 from ..runtime import model_error_in
+from .answers.common import Error, ErrorType
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class WireError(Exception):
     """An error on its way to a client; also raised by handlers that find a request wrong."""
 
     status: int
-    type: str
+    type: ErrorType
     message: str
     code: str | None = None
     param: str | None = None
@@ -41,7 +41,7 @@ class WireError(Exception):
     """False where a client that tries again would pay for a second run, or wait in vain once more."""
 
     @property
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Error:
         """The error object of OpenAI's API."""
         code = self.code or (None if self.type == "invalid_request_error" else self.type)
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": code}}

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from .._listen import is_loopback
 from ..errors import ConfigurationError
 from ..settings import Settings, variable_of
 from .auth import ApiKeys, Authenticate, scope_from
 from .body import discard_body
-from .errors import WireError
 from .origins import Origins
 
 _log = logging.getLogger("pais_sdk.server")
 _SCOPE = "pais_sdk.scope"
+
+Admits: TypeAlias = Literal["everyone", "keys", "hook"]
+"""Everyone, who has a key, or whom the hook of the embedding app lets in."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -39,11 +43,18 @@ class Gate:
                 names = " and ".join(map(variable_of, unused))
                 _log.warning("authenticate= is given: %s of the environment have no effect", names)
         self._authenticate = authenticate
+        self._checks_host = False
 
     @property
-    def is_open(self) -> bool:
-        """Whether everyone may come in."""
-        return self._authenticate is None
+    def admits(self) -> Admits:
+        """Who may come in."""
+        if self._authenticate is None:
+            return "everyone"
+        return "keys" if isinstance(self._authenticate, ApiKeys) else "hook"
+
+    def listens_on(self, host: str) -> None:
+        """Take note of where the server listens."""
+        self._checks_host = is_loopback(host)
 
     def before(self, handler: Handler) -> Handler:
         """Return the handler of a route with the gate before it."""
@@ -51,7 +62,7 @@ class Gate:
         async def admitted(request: Request) -> Response:
             try:
                 await self._admit(request)
-            except WireError:
+            except Exception:
                 await discard_body(request)
                 raise
             return await handler(request)
@@ -59,12 +70,14 @@ class Gate:
         return admitted
 
     async def _admit(self, request: Request) -> None:
+        if self._checks_host and self.admits == "everyone":
+            self.origins.check_host(request)
         # A page that knows a key was given it; without one, the browser would lend it whatever the user may do.
-        if not isinstance(self._authenticate, ApiKeys):
+        if self.admits != "keys":
             self.origins.check(request)
         if self._authenticate is not None:
             try:
-                request.scope[_SCOPE] = await scope_from(self._authenticate, request)
+                request.scope[_SCOPE] = await scope_from(self._authenticate, HTTPConnection(request.scope))
             except ConfigurationError as error:
                 _log.error("%s", error)
                 raise

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 
+from .._listen import is_loopback
 from ..errors import ConfigurationError
 from ..settings import Settings
-from .errors import WireError, invalid
+from .errors import invalid
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _READABLE = ("X-Session-ID", "Retry-After", "x-should-retry")
@@ -25,7 +27,8 @@ class Origins:
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = [_origin(text) for text in (settings.agent_cors_origins or "").split(",") if text.strip()]
-        self._public = urlsplit(settings.agent_public_url or "").netloc.lower()
+        public = _split(settings.agent_public_url or "")
+        self._public, self._public_name = public.netloc, public.hostname
         self._trusts_forwarded = settings.agent_trust_forwarded
 
     def with_cors(self, app: ASGIApp) -> ASGIApp:
@@ -50,10 +53,28 @@ class Origins:
             return
         if origin.lower() in self._allowed:
             return
-        host = urlsplit(origin).netloc.lower()
+        host = _split(origin).netloc
         if host and host in (self._host(request), self._public):
             return
-        raise _refused()
+        message = (
+            "Web pages of this origin may not call the agent. Its operator can allow them with AGENT_CORS_ORIGINS."
+        )
+        raise invalid(message, code="origin_not_allowed", status=403)
+
+    def check_host(self, request: HTTPConnection) -> None:
+        """Raise WireError where a server for its own machine only is called by a name that is not the machine's.
+
+        Such a name belongs to somebody else, who may have led it here: to the browser, a page of theirs is then of
+        the server's own origin, and may read its answers.
+        """
+        name = _split(f"//{self._host(request)}").hostname or ""
+        if self._trusts_forwarded or not name or name == self._public_name or is_loopback(name) or _is_address(name):
+            return
+        message = (
+            "This server listens for its own machine only, and the request names another host. Its operator can "
+            "give the name with AGENT_PUBLIC_URL, or trust a proxy with AGENT_TRUST_FORWARDED."
+        )
+        raise invalid(message, code="host_not_allowed", status=403)
 
     def _host(self, request: HTTPConnection) -> str:
         host = request.headers.get("host", "")
@@ -62,15 +83,27 @@ class Origins:
         return host.lower()
 
 
-def _refused() -> WireError:
-    message = "Web pages of this origin may not call the agent. Its operator can allow them with AGENT_CORS_ORIGINS."
-    return invalid(message, code="origin_not_allowed", status=403)
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url.lower())
+    except ValueError:  # brackets that are none of an address: nobody's name
+        return urlsplit("")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _origin(text: str) -> str:
     origin = text.strip().lower()
-    parts = urlsplit(origin)
-    if origin not in ("*", "null") and (not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}"):
+    parts = _split(origin)
+    if origin not in ("*", "null") and (
+        not parts.netloc or "*" in origin or origin != f"{parts.scheme}://{parts.netloc}"
+    ):
         raise ConfigurationError(
             f"AGENT_CORS_ORIGINS cannot be used: {text.strip()!r} is no origin; write scheme://host or scheme://host:port"
         )

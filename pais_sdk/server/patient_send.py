@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import anyio.lowlevel
 from starlette.types import Message, Send
 
+_PIECE_BYTES = 32 * 1024  # so that a reader that takes some of a large chunk is seen to
+
 
 class PatientSend:
     """An ASGI `send` that gives a reader up when it takes nothing for a while.
@@ -30,12 +32,24 @@ class PatientSend:
         self._since: float | None = None
 
     async def __call__(self, message: Message) -> None:
-        self._since = self._loop.time()
         try:
-            await self._send(message)
+            body: bytes = message.get("body", b"")
+            sent = 0
+            while len(body) - sent > _PIECE_BYTES:
+                piece = body[sent : sent + _PIECE_BYTES]
+                await self._timed({"type": message["type"], "body": piece, "more_body": True})
+                sent += _PIECE_BYTES
+            if sent:
+                message = {**message, "body": body[sent:]}
+            await self._timed(message)
         except OSError:  # the connection broke in a way that the server does not tell from its own faults
             self._give_up()
             await anyio.lowlevel.checkpoint()
+
+    async def _timed(self, message: Message) -> None:
+        self._since = self._loop.time()
+        try:
+            await self._send(message)
         finally:
             self._since = None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ..errors import PaisError
+from .answers.common import Health, NotReady, Ready
 
 if TYPE_CHECKING:
     from .app import AgentServer
@@ -26,23 +27,31 @@ class ProbeEndpoints:
 
     async def health(self, request: Request) -> JSONResponse:
         """Say that the process answers; `model` is what the newest run found, and never a request of its own."""
-        return JSONResponse(
-            {
-                "status": "healthy",
-                "name": self._runtime.name,
-                "timestamp": int(time.time()),
-                "model": self._runtime.model_status,
-            }
-        )
+        answer: Health = {
+            "status": "healthy",
+            "name": self._runtime.name,
+            "timestamp": int(time.time()),
+            "model": self._runtime.model_status,
+        }
+        return JSONResponse(answer)
 
     async def ready(self, request: Request) -> JSONResponse:
         """Say whether runs can be taken: 200, or 503 with the reasons."""
-        body: dict[str, Any] = {"status": "ready", "name": self._runtime.name, "timestamp": int(time.time())}
         if self._server.stopping:
-            return JSONResponse({**body, "status": "not ready", "reasons": ["draining"]}, status_code=503)
+            return self._not_ready("draining")
         try:
             with anyio.fail_after(_MEMORY_WAIT_S):
                 await self._runtime.call(self._runtime.memory.check)
         except (PaisError, TimeoutError):
-            return JSONResponse({**body, "status": "not ready", "reasons": ["memory"]}, status_code=503)
-        return JSONResponse(body)
+            return self._not_ready("memory")
+        answer: Ready = {"status": "ready", "name": self._runtime.name, "timestamp": int(time.time())}
+        return JSONResponse(answer)
+
+    def _not_ready(self, reason: Literal["draining", "memory"]) -> JSONResponse:
+        answer: NotReady = {
+            "status": "not ready",
+            "name": self._runtime.name,
+            "timestamp": int(time.time()),
+            "reasons": [reason],
+        }
+        return JSONResponse(answer, status_code=503)

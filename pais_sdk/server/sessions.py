@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 from ..errors import InvalidRequestError
 from ..memory import Memory, check_session_id
 from ..runtime import AgentRuntime
+from .answers.common import Event, EventList, SessionDeleted, SessionList
 from .errors import invalid
 from .gate import scope_of
 
@@ -28,9 +29,13 @@ class SessionEndpoints:
         limit, cursor = _limit(request), request.query_params.get("cursor")
         memory = self._memory(request)
         page = await self._runtime.call(lambda: memory.list_sessions(limit=limit, cursor=cursor))
-        return JSONResponse(
-            {"agent": self._runtime.name, "sessions": list(page), "total": len(page), "next": page.next}
-        )
+        answer: SessionList = {
+            "agent": self._runtime.name,
+            "sessions": [*page],
+            "total": len(page),
+            "next": page.next,
+        }
+        return JSONResponse(answer)
 
     async def events(self, request: Request) -> JSONResponse:
         """List the newest events, of one session or of all, oldest first; `next` leads to older ones."""
@@ -44,14 +49,13 @@ class SessionEndpoints:
         except InvalidRequestError as error:
             raise invalid(error.message, param="cursor") from None
         older, events = len(events) > limit, events[-limit:]
-        return JSONResponse(
-            {
-                "agent": self._runtime.name,
-                "events": [event.to_dict() for event in events],
-                "total": len(events),
-                "next": events[0].event_id if older else None,
-            }
-        )
+        answer: EventList = {
+            "agent": self._runtime.name,
+            "events": [cast("Event", event.to_dict()) for event in events],
+            "total": len(events),
+            "next": events[0].event_id if older else None,
+        }
+        return JSONResponse(answer)
 
     async def delete(self, request: Request) -> JSONResponse:
         """Delete a session; what runs in it is cancelled first."""
@@ -59,7 +63,8 @@ class SessionEndpoints:
         if not await self._runtime.delete_session(session_id, scope_of(request)):
             message = f"There is no session {session_id!r}."
             raise invalid(message, param="session_id", code="session_not_found", status=404)
-        return JSONResponse({"agent": self._runtime.name, "session_id": session_id, "deleted": True})
+        answer: SessionDeleted = {"agent": self._runtime.name, "session_id": session_id, "deleted": True}
+        return JSONResponse(answer)
 
     def _memory(self, request: Request) -> Memory:
         return self._runtime.memory.scoped(scope_of(request))

@@ -259,9 +259,10 @@ async def _serve_until_signal(host: str, port: int) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
 
-    async def ended() -> None:
+    async def ended() -> float:
         await stop.wait()
         mock.record.let_go()
+        return 3.0
 
     print(f"MOCK_LLM_URL={url_of(listener)}", flush=True)  # noqa: T201
     await serve_socket(mock.app, listener, shutdown_trigger=ended)
