@@ -18,7 +18,9 @@ async def measure(rounds: int) -> Ratios:
     ratios = Ratios()
     agents = sorted({load.agent for load in LOADS.values()})
     with ExitStack() as stack:
-        servers = {(kind, agent): stack.enter_context(server(kind, agent)) for kind in KINDS for agent in agents}
+        servers = {
+            (kind, agent): stack.enter_context(server(kind, agent, provider=True)) for kind in KINDS for agent in agents
+        }
         for number in range(rounds + 1):
             await one_round(servers, ratios if number else Ratios(), backwards=number % 2 == 1)
     await measure_start(ratios)

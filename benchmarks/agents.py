@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+if os.environ.get("WITH_PROVIDER"):  # as in agents with a model of a provider: a collection looks at what is loaded
+    import pydantic_ai.models.openai  # noqa: F401 # pyright: ignore[reportUnusedImport]
 
 QUESTION = "A question of a few words?"
 ANSWER = "An answer of a few words."

@@ -48,12 +48,18 @@ def command(kind: str, agent: str, port: int) -> list[str]:
 
 
 @contextmanager
-def server(kind: str, agent: str = "agent") -> Generator[ServerProcess]:
-    """Run a server while the block runs."""
+def server(kind: str, agent: str = "agent", *, provider: bool = False) -> Generator[ServerProcess]:
+    """Run a server while the block runs.
+
+    Args:
+        kind: See `command`.
+        agent: Its name in `agents.py`.
+        provider: Whether a provider's library is loaded.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "LOG_LEVEL": "ERROR"}
+    environment = {**os.environ, "LOG_LEVEL": "ERROR", "WITH_PROVIDER": "1" if provider else ""}
     process = subprocess.Popen(command(kind, agent, port), cwd=_FOLDER.parent, env=environment)
     url = f"http://127.0.0.1:{port}"
     try:
