@@ -95,6 +95,7 @@ async def serve_socket(
         # Closing such a connection would wait for its client for ever. What is accepted inherits the option.
         milliseconds = min(int(stalled_s * 1000), 2**31 - 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # below that, it logs headers: keys are among them
     port: int = listener.getsockname()[1]
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]

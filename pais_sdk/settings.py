@@ -188,6 +188,10 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError("; ".join(_line(problem) for problem in error.errors())) from None
+        for field in ("agent_api_keys", "agent_api_keys_file"):
+            variable = variable_of(field)
+            if getattr(self, field) is None and os.environ.get(variable) == "":
+                raise ConfigurationError(f"{variable} is set but empty, which would let everyone in; unset it for that")
 
     @field_validator("log_level", mode="before")
     @classmethod

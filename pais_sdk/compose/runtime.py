@@ -118,7 +118,17 @@ def _check_taken_as_it_is(
         raise ConfigurationError(
             f"{', '.join(given)} cannot be given beside a runtime, which is served as it is; give them to AgentRuntime"
         )
-    prefixes = ("model_api", "model_name", "memory_", "debug_mock")
+    prefixes = (
+        "model_api",
+        "model_name",
+        "memory_",
+        "debug_mock",
+        "max_",
+        "run_timeout",
+        "tool_timeout",
+        "busy_",
+        "on_",
+    )
     ignored = sorted(name for name in settings.model_fields_set if name.startswith(prefixes))
     if ignored:
         names = ", ".join(map(variable_of, ignored))

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic_ai.conversation_store import ConversationEntry
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse
 from pydantic_core import to_jsonable_python
 
 from ..errors import MemoryUnavailableError
@@ -44,7 +44,8 @@ class MessageChains:
         Raises:
             MemoryUnavailableError: It cannot be written all the same.
         """
-        writer = _writer(type(message))
+        # A model of somebody else's may return a subclass, with fields that no schema can be made of.
+        writer = _writer(ModelRequest if isinstance(message, ModelRequest) else ModelResponse)
         try:
             try:
                 return writer.dump_json(message, fallback=_as_text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -24,7 +25,7 @@ from .arguments import Effort, RunArguments
 from .ended import successful
 from .exchange import Exchange
 from .exchanges import Exchanges
-from .lifetime import Home, Lifetime
+from .lifetime import Home, HomeGoneError, Lifetime, loop_ended
 from .request import Prompt, RunOptions, RunRequest, check_request
 from .stream import RunStream, finished
 
@@ -166,6 +167,7 @@ class AgentRuntime(Generic[OutputT]):
         return self._lifetime.held()
 
     async def _enter(self, stack: AsyncExitStack, home: Home) -> None:
+        self._exchanges.forget_the_gone()
         for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
             await stack.enter_async_context(part)
         stack.push_async_callback(self._exchanges.cancel_all, home)
@@ -204,6 +206,8 @@ class AgentRuntime(Generic[OutputT]):
         exchange = await self.begin(self._check(prompt, options, streaming=False), until_held=False)
         try:
             await exchange.home.call(lambda: asyncio.wait([exchange.ended]))
+        except HomeGoneError:
+            raise loop_ended() from None
         except asyncio.CancelledError:
             if self.on_disconnect == "cancel" or not exchange.started.done():
                 exchange.cancel()
@@ -276,9 +280,13 @@ class AgentRuntime(Generic[OutputT]):
     async def begin(self, request: RunRequest, *, until_held: bool = True) -> Exchange:
         """Start a run and return, as a rule when its session is held; then it raises what keeps it from beginning."""
         begun: list[Exchange] = []
+        given_up = threading.Event()
         try:
-            await self._lifetime.call(lambda home: self._exchanges.begin(request, home, begun, until_held=until_held))
+            await self._lifetime.call(
+                lambda home: self._exchanges.begin(request, home, begun, given_up, until_held=until_held)
+            )
         except asyncio.CancelledError:
+            given_up.set()  # before the look at the list: there, the list is written first, and then this is looked at
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
                 exchange.cancel()
                 exchange.home.loop.call_soon_threadsafe(exchange.events.close)

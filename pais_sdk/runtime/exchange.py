@@ -121,6 +121,8 @@ class Exchange:
                 self.events.end(RunEnded(self.outcome))
             self._on_end(self)
             if not self.home.loop.is_closed():  # what an abandoned loop left is closed some time later
+                if not self.started.done():
+                    self._refuse(RuntimeError("the run broke off before it began"))
                 self.ended.set_result(None)
 
     def _over(self, ending: _Ending) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, current_exchange
@@ -21,16 +22,23 @@ class Exchanges:
         self._runtime = runtime
         self._running: set[Exchange] = set()
 
-    async def begin(self, request: RunRequest, home: Home, begun: list[Exchange], *, until_held: bool) -> None:
+    def forget_the_gone(self) -> None:
+        """Drop those that ended with their loop before they could end by themselves."""
+        self._running = {exchange for exchange in self._running if not exchange.home.over}
+
+    async def begin(
+        self, request: RunRequest, home: Home, begun: list[Exchange], given_up: threading.Event, *, until_held: bool
+    ) -> None:
         """Start an exchange and put it into `begun`.
 
         Args:
             request: What is wanted of it.
             home: Where it belongs.
             begun: Takes it.
+            given_up: Set, on whatever thread, where nobody wants it any more.
             until_held: Whether to wait until its session is held, and to raise what keeps it from that.
         """
-        exchange = Exchange(self._runtime, request, home, self._running.discard)
+        exchange = Exchange(self._runtime, request, home, self._over)
         self._running.add(exchange)
         if until_held:
             try:
@@ -40,21 +48,31 @@ class Exchanges:
                 await finished(exchange.task)
                 raise
         begun.append(exchange)
+        if given_up.is_set():
+            exchange.cancel()
+            exchange.events.close()
+
+    def _over(self, exchange: Exchange) -> None:
+        self._running.discard(exchange)
 
     def cancel(self, session_id: str, scope: str | None) -> bool:
         """Cancel those of one session; returns whether there were any."""
         found = [
             exchange
             for exchange in list(self._running)
-            if exchange.outcome is None and (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
+            if exchange.outcome is None
+            and not exchange.task.done()
+            and not exchange.home.over
+            and (exchange.request.scope, exchange.request.session_id) == (scope, session_id)
         ]
         for exchange in found:
             exchange.cancel()
         return bool(found)
 
     async def ended(self, home: Home, owner: object = None) -> None:
-        """Return when all of one opening, or those of one owner, have ended by themselves."""
-        while found := self._of(home, owner):
+        """Return when all of one opening, or those of one owner, have ended by themselves; but for the caller's own."""
+        myself = current_exchange()
+        while found := [exchange for exchange in self._of(home, owner) if exchange is not myself]:
             await asyncio.wait([exchange.task for exchange in found])
 
     async def cancel_all(self, home: Home, owner: object = None) -> None:

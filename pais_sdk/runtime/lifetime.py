@@ -63,7 +63,7 @@ class Home:
         """Raise where a cancellation came from the end of the other loop and not from whoever waits here."""
         task = asyncio.current_task()
         if task is None or not task.cancelling():
-            raise _ended() from None
+            raise loop_ended() from None
 
     def end(self) -> None:
         """Let go of everyone who waits from another loop; called on the loop, when nothing more will run there."""
@@ -175,7 +175,7 @@ class Lifetime:
             if home.ready.done():
                 raise
             if isinstance(error, asyncio.CancelledError):
-                error = RuntimeError("the runtime was closed while it opened") if home.closing else _ended()
+                error = RuntimeError("the runtime was closed while it opened") if home.closing else loop_ended()
             home.ready.set_exception(error)
         finally:
             if not home.stop.is_set():  # the loop itself is ending
@@ -186,5 +186,6 @@ class HomeGoneError(RuntimeError):
     """The runtime was closed, or its loop ended, before something could begin there."""
 
 
-def _ended() -> RuntimeError:
+def loop_ended() -> RuntimeError:
+    """Return the error for whoever waited on a loop that has ended."""
     return RuntimeError("the event loop that the runtime was open on has ended; call again to open it on this one")

@@ -44,6 +44,7 @@ def run_target(
 
     from ..settings import Settings
 
+    inherited = None if worker is None else Worker.parse(worker)  # before the agent can start a process
     settings = Settings()
     configure_logging(settings.log_level)
     if worker is None and settings.agent_workers > 1:
@@ -55,13 +56,13 @@ def run_target(
         from ..server.process import run_server
 
         server = _server_of(target, settings)
-        if worker is None:
+        if inherited is None:
             if server.settings.agent_workers > 1:
                 raise ConfigurationError("several workers are started by AGENT_WORKERS of the environment only")
             run_server(server, host=host, port=port, started=settled)
         else:
             _check_shared(server)
-            run_server(server, **Worker.parse(worker).arguments(started=settled))
+            run_server(server, **inherited.arguments(started=settled))
     leave_threads_behind()
 
 

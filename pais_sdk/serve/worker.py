@@ -25,6 +25,8 @@ class Worker:
     def parse(cls, text: str) -> Self:
         """Return what `str()` of a worker says."""
         listener, ready, parent = map(int, text.split(","))
+        for end in (listener, ready, parent):
+            os.set_inheritable(end, False)  # a child of the agent's would keep the port, and the parent waiting
         return cls(listener=listener, ready=ready, parent=parent)
 
     def __str__(self) -> str:

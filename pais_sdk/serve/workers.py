@@ -18,6 +18,8 @@ from .worker import Worker
 
 _log = logging.getLogger("pais_sdk.serve")
 _LONGEST_PAUSE_S = 30.0
+_AT_ONCE_S = 4.0
+_LAST_RESORT_S = 8.0
 
 
 def run_workers(arguments: Sequence[str], settings: Settings, *, host: str | None, port: int | None) -> int:
@@ -31,7 +33,7 @@ def run_workers(arguments: Sequence[str], settings: Settings, *, host: str | Non
     """
     listener = claim_socket(host or settings.agent_host, settings.agent_port if port is None else port)
     with listener, _pipe() as (parent, life):
-        return asyncio.run(_Workers(arguments, settings.agent_workers, listener, parent, life).run())
+        return asyncio.run(_Workers(arguments, settings, listener, parent, life).run())
 
 
 @contextmanager
@@ -46,9 +48,10 @@ def _pipe() -> Generator[tuple[int, int]]:
 
 
 class _Workers:
-    def __init__(self, arguments: Sequence[str], count: int, listener: socket, parent: int, life: int) -> None:
+    def __init__(self, arguments: Sequence[str], settings: Settings, listener: socket, parent: int, life: int) -> None:
         self._arguments = arguments
-        self._count = count
+        self._count = settings.agent_workers
+        self._grace_s = settings.agent_grace_s
         self._listener = listener
         self._parent = parent
         self._life = life  # held open here only: when this process ends, however it does, the workers see it
@@ -93,6 +96,7 @@ class _Workers:
             worker = Worker(listener=self._listener.fileno(), ready=writer, parent=self._parent)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                *(f"-W{option}" for option in sys.warnoptions),
                 "-m",
                 "pais_sdk.serve",
                 f"--worker={worker}",
@@ -117,8 +121,15 @@ class _Workers:
         if not again:
             _log.info("%d workers take no more runs and end", len(self._running))
         self._stopping.set()
+        asyncio.get_running_loop().call_later(_AT_ONCE_S if again else self._grace_s + _LAST_RESORT_S, self._kill)
         for process in list(self._running):
             self._tell(process, signal.SIGINT if again else signal.SIGTERM)
+
+    def _kill(self) -> None:
+        for process in list(self._running):
+            _log.critical("worker %d does not end: it is killed", process.pid)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
 
     def _tell(self, process: asyncio.subprocess.Process, what: signal.Signals = signal.SIGTERM) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -115,10 +115,23 @@ class AgentServer:
             await self._served(scope, receive, send)
             return
         with self.in_flight.counted():
-            await self._served(scope, receive, _closing(scope, send) if self.stopping else send)
+            await self._served(scope, receive, self._closing(scope, send))
+
+    def _closing(self, scope: Scope, send: Send) -> Send:
+        """Return a `send` that closes the connection of a stopping server, so that the next request goes elsewhere."""
+        if not scope.get("http_version", "").startswith("1"):
+            return send  # there it is not for an answer to say
+
+        async def send_and_close(message: Message) -> None:
+            if self.stopping and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        return send_and_close
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
+        self.stopping = False
         async with self.runtime.held():
             yield
 
@@ -177,6 +190,7 @@ class AgentServer:
         What is not within `grace_s` seconds is cancelled shortly before they are over, stored, and told so.
         """
         self.stopping = True
+        self.in_flight.read_no_more()
         began = anyio.current_time()
         with anyio.move_on_after(grace_s - min(2.0, grace_s / 10)):
             await self.runtime.ended(self)
@@ -192,6 +206,7 @@ class AgentServer:
         Their streams get a last event.
         """
         self.stopping = True
+        self.in_flight.read_no_more()
         await self.runtime.cancel_all(self)
 
     def told_of(self, error: Exception) -> Exception:
@@ -203,19 +218,6 @@ class AgentServer:
     def start_in_thread(self, host: str | None = None, port: int | None = None) -> ServerHandle:
         """Serve on the SDK's own loop thread, for notebooks; returns when it listens."""
         return start_in_thread(self, host=host, port=port)
-
-
-def _closing(scope: Scope, send: Send) -> Send:
-    """Return a `send` after whose answer the connection closes, so that the client's next request goes elsewhere."""
-    if not scope.get("http_version", "").startswith("1"):
-        return send  # there it is not for an answer to say
-
-    async def send_and_close(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        await send(message)
-
-    return send_and_close
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Self, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from ..errors import ConfigurationError
@@ -72,8 +73,15 @@ async def scope_from(authenticate: Authenticate, request: HTTPConnection) -> str
         WireError: It gives none (401).
         ConfigurationError: It gives something that is no scope.
     """
-    answer = authenticate(request)
-    scope = await answer if isawaitable(answer) else answer
+    try:
+        answer = authenticate(request)
+        scope = await answer if isawaitable(answer) else answer
+    except HTTPException as error:  # how handlers of FastAPI and Starlette say it
+        if error.status_code not in (401, 403):
+            raise ConfigurationError(
+                f"authenticate may refuse with 401 or 403, not with {error.status_code}"
+            ) from error
+        scope = None
     if scope is None:
         raise WireError(
             status=401,
@@ -84,8 +92,8 @@ async def scope_from(authenticate: Authenticate, request: HTTPConnection) -> str
         )
     if not (isinstance(scope, str) and 0 < len(scope) <= _MAX_SCOPE and scope.isprintable()):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigurationError(
-            f"authenticate must return a scope of 1 to {_MAX_SCOPE} printable characters, or None; it returned "
-            f"{type(scope).__name__}, which is none"
+            f"authenticate must return a scope of 1 to {_MAX_SCOPE} printable characters, or None; it "
+            f"returned another {type(scope).__name__}"
         )
     return scope
 

@@ -49,9 +49,11 @@ class ChatEndpoint:
         except Exception:
             await discard_body(request)
             raise
-        body = await read_body(request, self._settings.agent_max_body_bytes)
-        chat = parse_chat_request(body, max_messages=self._settings.agent_max_messages)
+        body = b""
+        with self._server.in_flight.reading():
+            body = await read_body(request, self._settings.agent_max_body_bytes)
         self._check_open(request)
+        chat = parse_chat_request(body, max_messages=self._settings.agent_max_messages)
         prompt, options = self._run_arguments(request, chat)
         streaming = bool(chat.stream)
         answer = ChatResponse(

@@ -19,6 +19,7 @@ def _whole(value: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)  # to JSON, 2.0 is a whole number
+_MOST = 2**63 - 1
 
 
 class _Lenient(BaseModel):
@@ -83,12 +84,14 @@ class ChatRequest(_Lenient):
     tool_choice: Any = Field(default=None, description="`none`: no tools in this run.")
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(default=None, description="For each model request.")
-    max_completion_tokens: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+    max_tokens: Annotated[int, Field(ge=1, le=_MOST), WHOLE] | None = Field(
+        default=None, description="For each model request."
+    )
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MOST), WHOLE] | None = Field(
         default=None, description="The same; wins over `max_tokens`."
     )
     stop: str | list[str] | None = Field(default=None, description="Texts that end the answer.")
-    seed: Annotated[int, WHOLE] | None = None
+    seed: Annotated[int, Field(ge=-_MOST, le=_MOST), WHOLE] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     logit_bias: dict[str, Annotated[int, Field(ge=-100, le=100), WHOLE]] | None = None

@@ -70,10 +70,10 @@ class Gate:
         return admitted
 
     async def _admit(self, request: Request) -> None:
-        if self._checks_host and self.admits == "everyone":
-            self.origins.check_host(request)
         # A page that knows a key was given it; without one, the browser would lend it whatever the user may do.
         if self.admits != "keys":
+            if self._checks_host:
+                self.origins.check_host(request)
             self.origins.check(request)
         if self._authenticate is not None:
             try:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import anyio
+
 
 class InFlight:
     """Counts requests; lives on the event loop of the server."""
@@ -13,6 +15,7 @@ class InFlight:
     def __init__(self) -> None:
         self._count = 0
         self._over: asyncio.Event | None = None
+        self._reading: set[anyio.CancelScope] = set()
 
     @contextmanager
     def counted(self) -> Generator[None]:
@@ -24,6 +27,21 @@ class InFlight:
             self._count -= 1
             if not self._count and self._over is not None:
                 self._over.set()
+
+    @contextmanager
+    def reading(self) -> Generator[anyio.CancelScope]:
+        """Be cancelled where the block still reads a request when `read_no_more` is called."""
+        with anyio.CancelScope() as scope:
+            self._reading.add(scope)
+            try:
+                yield scope
+            finally:
+                self._reading.discard(scope)
+
+    def read_no_more(self) -> None:
+        """End what waits for clients to send the rest of their requests."""
+        for scope in list(self._reading):
+            scope.cancel()
 
     async def over(self) -> None:
         """Return when there is none."""

@@ -7,8 +7,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from socket import socket
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._listen import claim_socket, is_loopback, serve_socket, url_of
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from .app import AgentServer
 
 _log = logging.getLogger("pais_sdk.server")
-_CLOSING_S = 6.0
+_LAST_RESORT_S = 6.0
 _AT_ONCE_S = 2.0
 _CUT_S = 0.2
 
@@ -50,14 +53,22 @@ def run_server(
         _log.warning("whoever reaches this address may use the agent; AGENT_API_KEYS keeps strangers out")
     process = _Process(server, listener, orphaned, started)
     try:
-        with listener, asyncio.Runner() as runner:  # the listener is closed here where it never came to serve
+        with listener, process.hearing_signals(), asyncio.Runner() as runner:  # closes a listener that never served
             runner.run(process.serve())
     except asyncio.CancelledError:
-        _log.warning("agent %r was ended before it had opened, or by a second signal", server.runtime.name)
+        _log.warning("agent %r was ended before it had opened", server.runtime.name)
         return
     finally:
-        process.last_resort.cancel()
+        for timer in process.timers:
+            timer.cancel()
     _log.info("agent %r has stopped", server.runtime.name)
+
+
+class _Unawaited(ThreadPoolExecutor):
+    """Threads that nobody waits for: the loop would, before it closes, for whatever `asyncio.to_thread` does."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 class _Process:
@@ -69,29 +80,35 @@ class _Process:
         self._orphaned = orphaned
         self._started = started
         self._grace_s = server.settings.agent_grace_s
-        # A thread of its own: what does not end may be the event loop itself.
-        self.last_resort = threading.Timer(self._grace_s + _CLOSING_S, _leave)
-        self.last_resort.daemon = True
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop, self._at_once = asyncio.Event(), asyncio.Event()
+        self._opened = self._told = self._told_again = False
+        self.timers: list[threading.Timer] = []
+
+    @contextmanager
+    def hearing_signals(self) -> Generator[None]:
+        """Take SIGINT and SIGTERM while the block runs, also while the event loop is blocked."""
+        before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        if self._orphaned is not None:
+            threading.Thread(target=self._wait_for_parent, args=(self._orphaned,), daemon=True).start()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     async def serve(self) -> None:
         self._server.stopping = False
-        self._stop, self._at_once = asyncio.Event(), asyncio.Event()
-        self._opened = False
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._loop.set_default_executor(_Unawaited())
         self._loop.set_exception_handler(self._on_loop_error)
-        if self._orphaned is None:
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
-                self._loop.add_signal_handler(signal_number, self._on_signal)
-        else:
-            # A worker may get SIGTERM from its parent and from who ended the parent: both mean the same.
-            self._loop.add_signal_handler(signal.SIGTERM, self._on_first_signal)
-            self._loop.add_signal_handler(signal.SIGINT, self._end_at_once)
-            self._loop.add_reader(self._orphaned, self._on_orphaned, self._orphaned)
+        self._task = asyncio.current_task()
+        if self._told:
+            return
         async with self._server.runtime.held():
             self._opened = True
             if self._started is not None:
-                self._loop.call_soon(self._started)
+                asyncio.get_running_loop().call_soon(self._started)
             await serve_socket(
                 self._server.without_lifespan,
                 self._listener,
@@ -102,49 +119,63 @@ class _Process:
 
     async def _stopped(self) -> float:
         """Return, when a signal has come and what was begun is over, the seconds that are left of the grace."""
+        loop = asyncio.get_running_loop()
         await self._stop.wait()
-        began = self._loop.time()
+        began = loop.time()
         drained = asyncio.create_task(self._server.drain(self._grace_s))
         told_again = asyncio.create_task(self._at_once.wait())
         await asyncio.wait([drained, told_again], return_when=asyncio.FIRST_COMPLETED)
         told_again.cancel()
         if drained.done():
             drained.result()
-            return max(1.0, began + self._grace_s - self._loop.time())
+            return max(_CUT_S, began + self._grace_s - loop.time())
         drained.cancel()
         await self._server.cancel_runs()
         return _CUT_S
 
-    def _on_signal(self) -> None:
-        if self._stop.is_set() or not self._opened:
-            self._end_at_once()
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        # To a worker its parent says the second signal as SIGINT: it may get SIGTERM from others, too.
+        again = number == signal.SIGINT if self._orphaned is not None else self._told
+        self._tell(at_once=again)
+
+    def _wait_for_parent(self, end: int) -> None:
+        os.read(end, 1)
+        self._tell(at_once=False)
+
+    def _tell(self, *, at_once: bool) -> None:
+        """Tell the loop to end, and make sure of it by a thread: what does not end may be the loop itself."""
+        first, self._told = not self._told, True
+        if first and not at_once and self._opened:
+            self._end_within(self._grace_s + _LAST_RESORT_S)
+        elif (at_once or first) and not self._told_again:
+            self._told_again = True
+            self._end_within(_AT_ONCE_S)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has closed just now
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _end_within(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, _leave)
+        timer.daemon = True
+        self.timers.append(timer)
+        timer.start()
+
+    def _end(self) -> None:
+        if not self._opened:
+            assert self._task is not None
+            self._task.cancel()
             return
-        _log.info("agent %r takes no more runs and ends within %g s", self._server.runtime.name, self._grace_s)
-        self._server.stopping = True
-        self._stop.set()
-        self.last_resort.start()
-
-    def _on_first_signal(self) -> None:
         if not self._stop.is_set():
-            self._on_signal()
-
-    def _on_orphaned(self, end: int) -> None:
-        self._loop.remove_reader(end)
-        self._on_first_signal()
+            _log.info("agent %r takes no more runs and ends within %g s", self._server.runtime.name, self._grace_s)
+            self._server.stopping = True
+            self._stop.set()
+        if self._told_again:
+            self._at_once.set()
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         # asyncio reports a connection that is cut off at the end as a fault of its own callbacks.
         if not (self._stop.is_set() and isinstance(context.get("exception"), asyncio.CancelledError)):
             loop.default_exception_handler(context)
-
-    def _end_at_once(self) -> None:
-        self._loop.call_later(_AT_ONCE_S, _leave)
-        if self._opened:
-            self._stop.set()
-            self._at_once.set()
-        else:
-            assert self._task is not None
-            self._task.cancel()
 
 
 def _leave() -> None:

@@ -76,9 +76,8 @@ class Operation:
         errors: dict[int, str | None] = {405: None, 500: None, **self.errors}
         if not self.is_open and admits != "everyone":
             errors[401] = None
-        # Where no key is needed, what changes something asks which web page a browser calls for; and a server that is
-        # open to everyone asks which host the request is for, whatever it does.
-        if not self.is_open and (admits == "everyone" or (admits == "hook" and self.method != "get")):
+        # Where no key is needed, a browser may call for a web page of somebody else's.
+        if not self.is_open and admits != "keys":
             errors[403] = None
         failures = {status: error_response_of(status, text, of_run=self.makes_runs) for status, text in errors.items()}
         if self.failed is not None:
