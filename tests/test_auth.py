@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from anyio import fail_after
 from pydantic_ai import Agent
@@ -219,6 +220,8 @@ async def test_a_key_is_not_in_the_log_of_a_process_that_logs_all(tmp_path: Path
         async with process(tmp_path, AGENT_API_KEYS=f"alice={SECRET}", **logged) as here:
             for headers, status in (({"X-API-Key": SECRET}, 200), ({"Authorization": f"Bearer {SECRET}!"}, 401)):
                 assert (await here.http.post(CHAT, headers=headers, json=body("hi"))).status_code == status
+            async with httpx.AsyncClient(base_url=here.http.base_url, http1=False, http2=True) as http2:
+                assert (await http2.get("/tools", headers={"X-API-Key": SECRET})).status_code == 200
             here.stop()
             assert await here.ended() == 0
     log = "".join(here.log)

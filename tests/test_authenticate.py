@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from anyio import fail_after
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from pais_sdk import Settings
@@ -75,6 +76,18 @@ async def test_a_hook_that_does_not_work_is_a_fault_of_the_server(
         assert (answer.status_code, error_of(answer)["code"]) == (500, "server_error")
         assert SECRET not in answer.text
     assert any(record.levelno >= logging.ERROR for record in caplog.records)  # somebody must be told
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_hook_may_refuse_as_handlers_of_fastapi_do(status: int) -> None:
+    def authenticate(request: HTTPConnection) -> str:
+        raise HTTPException(status, detail=SECRET)
+
+    with fail_after(5):
+        async with served(echo_agent(), authenticate=authenticate) as here:
+            answer = await here.http.post(CHAT, json=body("hi"))
+    assert (answer.status_code, error_of(answer)["type"]) == (401, "authentication_error")
+    assert SECRET not in answer.text
 
 
 async def test_a_hook_takes_the_place_of_the_keys_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -195,6 +195,77 @@ async def test_a_second_signal_ends_a_process_in_which_something_ignores_its_end
     assert "the process leaves it behind" in here.log[-1]
 
 
+BLOCKED_AGENT = """
+import asyncio
+import os
+import socket
+
+from pydantic_ai import Agent
+from pydantic_ai.models.function import FunctionModel
+
+
+def wait_for_the_test(where):
+    with socket.create_connection(("127.0.0.1", int(os.environ["TEST_PORT"]))) as connection:
+        connection.sendall(f"{os.getpid()} {where}\\n".encode())
+        connection.recv(1)
+
+
+async def stream(messages, info):
+    if messages[-1].parts[-1].content == "thread":
+        await asyncio.to_thread(wait_for_the_test, "in a thread")
+    else:
+        wait_for_the_test("on the loop")
+    yield "late"
+
+
+agent = Agent(FunctionModel(stream_function=stream), name="blocked")
+"""
+
+
+async def test_a_thread_that_nobody_waits_for_any_more_does_not_keep_the_process(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(BLOCKED_AGENT)
+    with fail_after(30):
+        async with (
+            told_runs() as runs,
+            process(tmp_path, TEST_PORT=str(runs.port), AGENT_GRACE_SECONDS="0.5") as here,
+        ):
+            answer = asyncio.create_task(ask(here.http, "thread", stream=True))
+            assert (await runs.next()).prompt == "in a thread"
+            here.stop()
+            assert '"server_error"' in (await answer).text
+            assert "left behind" in await stops_cleanly(here)
+
+
+async def test_two_signals_end_a_process_whose_event_loop_is_blocked(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(BLOCKED_AGENT)
+    with fail_after(30):
+        async with told_runs() as runs, process(tmp_path, TEST_PORT=str(runs.port)) as here:
+            answer = asyncio.create_task(ask(here.http, "block", stream=True))
+            assert (await runs.next()).prompt == "on the loop"
+            here.stop(signal.SIGTERM)
+            here.stop(signal.SIGINT)
+            assert await here.ended() == 1
+            await asyncio.wait([answer])
+            assert isinstance(answer.exception(), httpx.RemoteProtocolError)
+    assert "the process leaves it behind" in here.log[-1]
+
+
+async def test_an_answer_of_a_stopping_server_closes_its_connection() -> None:
+    gated = GatedModel()
+    with fail_after(5):
+        async with served(Agent(gated.model)) as here:
+            before = await here.http.get("/health")
+            run = asyncio.create_task(here.ask("one"))
+            await gated.said_first.wait()
+            draining = asyncio.create_task(here.server.drain(60))
+            await until(lambda: here.server.stopping)
+            probe = await here.http.get("/health")
+            gated.gate.set()
+            await draining
+            assert content_of(await run) == "one two"
+            assert [answer.headers.get("connection") for answer in (before, probe, await run)] == [None, *["close"] * 2]
+
+
 async def test_what_waits_for_a_place_is_served_before_the_end() -> None:
     gated = GatedModel()
     with fail_after(5):
@@ -233,7 +304,7 @@ async def test_a_grace_that_is_over_leaves_no_run_and_no_request(grace_s: float)
     assert gated.requests == 1
 
 
-async def test_a_request_whose_body_is_still_coming_does_not_hold_up_the_end_for_longer_than_the_grace() -> None:
+async def test_a_request_whose_body_is_still_coming_does_not_hold_up_the_end() -> None:
     with fail_after(5):
         async with served(Agent(GatedModel().model)) as here:
             host, port = here.url.removeprefix("http://").split(":")
@@ -242,6 +313,5 @@ async def test_a_request_whose_body_is_still_coming_does_not_hold_up_the_end_for
             async with await anyio.connect_tcp(host, int(port)) as client:
                 await client.send(f"{head}{sent[:-1]}".encode())
                 await until(lambda: here.server.in_flight._count == 1)
-                await here.server.drain(0.1)
-                await client.send(sent[-1:].encode())
+                await here.server.drain(60)
                 assert b" 503 " in await client.receive()

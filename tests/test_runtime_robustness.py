@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from anyio import fail_after
 from pydantic_ai import Agent, DeferredToolRequests
 from pydantic_ai.capabilities import ProcessHistory
-from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from pais_sdk import (
     AgentDeps,
@@ -27,7 +30,7 @@ from pais_sdk import (
 )
 from pais_sdk._loop import loop_thread
 
-from .agents import GatedModel, calls_then, echo_agent
+from .agents import GatedModel, calls_then, echo_agent, user_texts
 
 pytestmark = pytest.mark.anyio
 
@@ -342,3 +345,46 @@ async def test_the_last_holder_closes_also_what_was_opened_again_meanwhile() -> 
             await runtime.run("hi")
             assert runtime.loop is not None
         assert runtime.loop is None
+
+
+async def test_a_message_of_a_class_of_the_models_own_is_stored() -> None:
+    @dataclass
+    class Own(ModelResponse):
+        raw: object = None
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return Own([TextPart("hello")], raw=threading.Lock())
+
+    with fail_after(5):
+        async with AgentRuntime(Agent(FunctionModel(answer))) as runtime:
+            await runtime.run("hi", session_id="s")
+            events = await runtime.memory.get_events("s")
+    assert [event.content for event in events] == ["hi", "hello"]
+
+
+async def test_a_run_that_is_given_up_while_the_other_loop_is_busy_does_not_happen() -> None:
+    asked: list[str] = []
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        asked.append(user_texts(messages)[-1])
+        return ModelResponse([TextPart("hello")])
+
+    runtime, busy, go_on = AgentRuntime(Agent(FunctionModel(answer))), threading.Event(), threading.Event()
+
+    def block() -> None:
+        busy.set()
+        go_on.wait()
+
+    with fail_after(5):
+        await asyncio.to_thread(loop_thread().run, runtime.open)
+        loop_thread().loop.call_soon_threadsafe(block)
+        await asyncio.to_thread(busy.wait)
+        given_up = asyncio.create_task(runtime.run("given up"))
+        await asyncio.sleep(0)  # it is on its way to the other loop
+        given_up.cancel()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        await asyncio.wait([given_up])
+        assert given_up.cancelled()
+        await runtime.run("afterwards")
+        await asyncio.to_thread(loop_thread().run, runtime.close)
+    assert asked == ["afterwards"]

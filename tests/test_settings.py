@@ -50,6 +50,8 @@ def test_variables_are_read_in_their_order(
         ("MODEL_API_URL", "localhost:11434", "must begin with http"),
         ("AGENTIC_LOOP_MAX_STEPS", "0", "AGENTIC_LOOP_MAX_STEPS cannot be used"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL cannot be used"),
+        ("AGENT_API_KEYS", "", "would let everyone in"),
+        ("AGENT_API_KEYS_FILE", "", "would let everyone in"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(

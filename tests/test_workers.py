@@ -13,6 +13,7 @@ import pytest
 from anyio import fail_after
 
 from pais_sdk import ConfigurationError, Settings, serve
+from pais_sdk._listen import open_socket
 
 from .agents import echo_agent
 from .http_agents import content_of, error_of
@@ -99,6 +100,25 @@ async def test_workers_end_with_a_parent_that_is_killed_also_one_that_is_still_s
             told.end("to ", "the end")
             assert words_of(await stream) == "tothe end"
             await are_gone(*workers)
+
+
+async def test_a_child_of_the_agents_keeps_neither_the_port_nor_the_parent(tmp_path: Path) -> None:
+    start = (
+        "child = subprocess.Popen(['sleep', '60'], close_fds=False, stderr=subprocess.DEVNULL)\n"
+        "open(f'{child.pid}.child', 'w').close()\n"
+    )
+    (tmp_path / "agent.py").write_text(f"import subprocess\n{TOLD_AGENT}\n{start}")
+    try:
+        with fail_after(60):
+            async with process(tmp_path, TEST_PORT="1", **TWO) as here:
+                here.stop()
+                assert await here.ended() == 0
+        url = here.http.base_url
+        assert url.port is not None
+        open_socket(url.host, url.port).close()
+    finally:
+        for child in tmp_path.glob("*.child"):
+            os.kill(int(child.stem), signal.SIGKILL)
 
 
 async def test_a_signal_to_all_processes_is_one_signal_and_a_second_one_reaches_the_workers(tmp_path: Path) -> None:
