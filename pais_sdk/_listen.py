@@ -59,10 +59,16 @@ def url_of(listener: socket.socket) -> str:
 
 def is_loopback(host: str) -> bool:
     """Return whether a name or address is one that only this machine can reach."""
+    address = address_of(host.partition("%")[0])
+    return host == "localhost" or host.endswith(".localhost") if address is None else address.is_loopback
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is written as; None where it is a name."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return None
 
 
 async def serve_socket(

@@ -210,6 +210,10 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value
 
+    def address(self, host: str | None, port: int | None) -> tuple[str, int]:
+        """Return the host and port to listen on; what is given wins over what is set."""
+        return self.agent_host if host is None else host, self.agent_port if port is None else port
+
 
 _NOT_IN_THIS_VERSION = {
     "AGENT_SYSTEM_PROMPT": "a system prompt of the environment",

@@ -24,7 +24,7 @@ class Exchanges:
 
     def forget_the_gone(self) -> None:
         """Drop those that ended with their loop before they could end by themselves."""
-        self._running = {exchange for exchange in self._running if not exchange.home.over}
+        self._running -= {exchange for exchange in self._running if exchange.home.over}
 
     async def begin(
         self, request: RunRequest, home: Home, begun: list[Exchange], given_up: threading.Event, *, until_held: bool
@@ -38,7 +38,7 @@ class Exchanges:
             given_up: Set, on whatever thread, where nobody wants it any more.
             until_held: Whether to wait until its session is held, and to raise what keeps it from that.
         """
-        exchange = Exchange(self._runtime, request, home, self._over)
+        exchange = Exchange(self._runtime, request, home, self._running.discard)
         self._running.add(exchange)
         if until_held:
             try:
@@ -51,9 +51,6 @@ class Exchanges:
         if given_up.is_set():
             exchange.cancel()
             exchange.events.close()
-
-    def _over(self, exchange: Exchange) -> None:
-        self._running.discard(exchange)
 
     def cancel(self, session_id: str, scope: str | None) -> bool:
         """Cancel those of one session; returns whether there were any."""
@@ -71,8 +68,7 @@ class Exchanges:
 
     async def ended(self, home: Home, owner: object = None) -> None:
         """Return when all of one opening, or those of one owner, have ended by themselves; but for the caller's own."""
-        myself = current_exchange()
-        while found := [exchange for exchange in self._of(home, owner) if exchange is not myself]:
+        while found := self._others(home, owner):
             await asyncio.wait([exchange.task for exchange in found])
 
     async def cancel_all(self, home: Home, owner: object = None) -> None:
@@ -81,7 +77,7 @@ class Exchanges:
         The caller's own is not waited for.
         """
         myself = current_exchange()
-        while found := [exchange for exchange in self._of(home, owner) if exchange is not myself]:
+        while found := self._others(home, owner):
             for exchange in found:
                 exchange.cancel()
             for exchange in found:
@@ -89,6 +85,10 @@ class Exchanges:
                 await (finished(exchange.task) if myself is None else asyncio.wait([exchange.task]))
         if myself is not None and myself in self._of(home, owner):
             myself.cancel()
+
+    def _others(self, home: Home, owner: object) -> list[Exchange]:
+        myself = current_exchange()
+        return [exchange for exchange in self._of(home, owner) if exchange is not myself]
 
     def _of(self, home: Home, owner: object) -> list[Exchange]:
         return [

@@ -31,9 +31,10 @@ def run_workers(arguments: Sequence[str], settings: Settings, *, host: str | Non
     Raises:
         ConfigurationError: It cannot listen there.
     """
-    listener = claim_socket(host or settings.agent_host, settings.agent_port if port is None else port)
-    with listener, _pipe() as (parent, life):
-        return asyncio.run(_Workers(arguments, settings, listener, parent, life).run())
+    listener = claim_socket(*settings.address(host, port))
+    # The end to write to is open here only: when this process ends, however it does, the workers see it.
+    with listener, _pipe() as (parent, _):
+        return asyncio.run(_Workers(arguments, settings, listener, parent).run())
 
 
 @contextmanager
@@ -48,13 +49,12 @@ def _pipe() -> Generator[tuple[int, int]]:
 
 
 class _Workers:
-    def __init__(self, arguments: Sequence[str], settings: Settings, listener: socket, parent: int, life: int) -> None:
+    def __init__(self, arguments: Sequence[str], settings: Settings, listener: socket, parent: int) -> None:
         self._arguments = arguments
         self._count = settings.agent_workers
         self._grace_s = settings.agent_grace_s
         self._listener = listener
         self._parent = parent
-        self._life = life  # held open here only: when this process ends, however it does, the workers see it
         self._running: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
 

@@ -173,8 +173,7 @@ class AgentServer:
 
         At its end what still runs is cancelled and stored, and its clients are told.
         """
-        host = self.settings.agent_host if host is None else host
-        port = self.settings.agent_port if port is None else port
+        host, port = self.settings.address(host, port)
         self.stopping = False
         self.gate.listens_on(host)
         listens = listening(self.without_lifespan, host=host, port=port, stalled_s=self.stalled_s)

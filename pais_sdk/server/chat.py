@@ -44,7 +44,7 @@ class ChatEndpoint:
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
         try:
-            _session_of_header(request)
+            session_id = _session_of_header(request)
             self._check_open(request)
         except Exception:
             await discard_body(request)
@@ -54,7 +54,7 @@ class ChatEndpoint:
             body = await read_body(request, self._settings.agent_max_body_bytes)
         self._check_open(request)
         chat = parse_chat_request(body, max_messages=self._settings.agent_max_messages)
-        prompt, options = self._run_arguments(request, chat)
+        prompt, options = self._run_arguments(request, chat, session_id)
         streaming = bool(chat.stream)
         answer = ChatResponse(
             chat.model or self._runtime.name,
@@ -81,8 +81,7 @@ class ChatEndpoint:
             raise stopping()
         self._runtime.admission.check(scope_of(request))
 
-    def _run_arguments(self, request: Request, chat: ChatRequest) -> tuple[Any, RunOptions]:
-        session_id = _session_of_header(request)
+    def _run_arguments(self, request: Request, chat: ChatRequest, session_id: str | None) -> tuple[Any, RunOptions]:
         if session_id is None and chat.session_id is not None:
             session_id = request.state.session_id = check_session_id(chat.session_id)
         conversation = read_conversation(chat.messages, only_new=session_id is not None)

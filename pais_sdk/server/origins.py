@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp
 
-from .._listen import is_loopback
+from .._listen import address_of, is_loopback
 from ..errors import ConfigurationError
 from ..settings import Settings
 from .errors import invalid
@@ -68,7 +67,9 @@ class Origins:
         the server's own origin, and may read its answers.
         """
         name = _split(f"//{self._host(request)}").hostname or ""
-        if self._trusts_forwarded or not name or name == self._public_name or is_loopback(name) or _is_address(name):
+        if self._trusts_forwarded or not name or name == self._public_name:
+            return
+        if is_loopback(name) or address_of(name) is not None:
             return
         message = (
             "This server listens for its own machine only, and the request names another host. Its operator can "
@@ -88,14 +89,6 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url.lower())
     except ValueError:  # brackets that are none of an address: nobody's name
         return urlsplit("")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _origin(text: str) -> str:

@@ -45,8 +45,7 @@ def run_server(
         started: Called once, when requests are taken.
     """
     if listener is None:
-        settings = server.settings
-        listener = claim_socket(host or settings.agent_host, settings.agent_port if port is None else port)
+        listener = claim_socket(*server.settings.address(host, port))
     _log.info("agent %r listens on %s", server.runtime.name, url_of(listener))
     server.gate.listens_on(listener.getsockname()[0])
     if server.gate.admits == "everyone" and not is_loopback(listener.getsockname()[0]):
