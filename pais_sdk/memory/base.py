@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from pydantic_ai.conversation_store import ConversationStore
 
 from ..errors import InvalidRequestError
-from .event_log import SessionLog, SessionPage, scope_events, session_events
+from .event_log import SessionLog
+from .event_pages import EventPage, scope_events, session_events
 from .events import MemoryEvent
+from .page import SessionPage
 from .session import MemorySession
 from .session_id import check_session_id, new_session_id
 
@@ -38,23 +40,37 @@ class Memory(ConversationStore):
     is_shared: bool = True
     """Whether several processes see the same sessions; False where they live in this one."""
 
+    _entered = 0
+
     def __bool__(self) -> bool:
         return True
 
     async def __aenter__(self) -> Self:
-        await self.open()
+        self._entered += 1
+        try:
+            await self.open()
+        except BaseException:
+            self._entered -= 1
+            raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.close()
+        self._entered -= 1
+        if not self._entered:  # whoever leaves last closes: a memory may have several runtimes, and a block of its own
+            await self.close()
 
     async def open(self) -> None:
-        """Connect; nothing where there is nothing to connect to."""
+        """Connect; nothing where there is nothing to connect to, or it is open. Without it, the first use opens.
+
+        Raises:
+            ConfigurationError: It cannot work as it was set up.
+            MemoryUnavailableError: The store does not answer.
+        """
 
     async def close(self) -> None:
-        """Close what `open` opened."""
+        """Close what `open` opened; another use opens it again."""
 
     async def check(self) -> None:
         """Return when the memory answers.
@@ -84,7 +100,11 @@ class Memory(ConversationStore):
 
     @abstractmethod
     async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
-        """Add events beside the messages, atomically; creates the session if needed and never changes its revision."""
+        """Add events beside the messages, atomically.
+
+        It creates the session where there is none, counts as a use of it, renews its time to live and never changes
+        its revision. Without events, a session that exists is left alone.
+        """
 
     @abstractmethod
     async def read_page(self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None) -> SessionPage:
@@ -96,7 +116,13 @@ class Memory(ConversationStore):
 
     @abstractmethod
     async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None:
-        """Return the newest `limit` messages of a session with their annotations, or None for an unknown session."""
+        """Return the newest part of what is stored for a session, or None for an unknown session.
+
+        Args:
+            session_id: A valid id.
+            limit: The newest this many messages, extended back to the start of the run that holds the oldest of them,
+                with the annotations among and after them, of which the newest this many are enough; None for all.
+        """
 
     def scoped(self, scope: str | None) -> Memory:
         """Return a view in which session ids are those of one scope; None is the unscoped memory itself."""
@@ -136,14 +162,14 @@ class Memory(ConversationStore):
         types: Collection[str] | None = None,
         limit: int | None = None,
         before: str | None = None,
-    ) -> list[MemoryEvent]:
-        """Return what happened in a session (None: in all of this scope), oldest first.
+    ) -> EventPage:
+        """Return what happened in a session (None: in all of this scope), oldest first; `.next` leads to older ones.
 
         Args:
             session_id: An unknown session has no events.
             types: Only events of these types.
             limit: The newest this many; None for all, 0 for none.
-            before: The id of an event: only what happened before it.
+            before: The `next` of a page, or the id of an event: only what happened before that.
 
         Raises:
             InvalidRequestError: `limit` is negative, or there is no event `before`.
@@ -154,7 +180,7 @@ class Memory(ConversationStore):
         if limit is not None and limit < 0:
             raise InvalidRequestError("limit must not be negative", param="limit")
         if limit == 0:
-            return []
+            return EventPage()
         if session_id is not None:
             check_session_id(session_id)
             return await session_events(self, session_id, types=types, limit=limit, before=before)

@@ -2,67 +2,51 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, cast
 
-from pydantic import TypeAdapter
 from pydantic_ai.conversation_store import ConversationEntry
-from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse
-from pydantic_core import to_jsonable_python
+from pydantic_ai.messages import ModelMessage
 
-from ..errors import MemoryUnavailableError
-
-
-@cache
-def _writer(kind: type[ModelMessage]) -> TypeAdapter[Any]:
-    """Return the adapter of one class of messages: to write it takes half the time of that of the union."""
-    return TypeAdapter(kind)
+from .message_json import unpack_messages
 
 
 class _Link:
-    __slots__ = ("data", "holders", "parent_id", "run_id")
+    __slots__ = ("data", "depth", "holders", "parent_id", "run_id", "run_start")
 
-    def __init__(self, parent_id: str | None, run_id: str | None, data: bytes) -> None:
+    def __init__(self, parent_id: str | None, parent: _Link | None, run_id: str | None, data: bytes) -> None:
         self.parent_id = parent_id
         self.run_id = run_id
         self.data = data
+        self.depth = 0 if parent is None else parent.depth + 1
+        same_run = parent is not None and run_id is not None and parent.run_id == run_id
+        self.run_start = parent.run_start if parent is not None and same_run else self.depth
         self.holders = 0  # links that follow this one, and sessions that end here
 
 
 class MessageChains:
-    """A message is kept as JSON, so that nobody's change to an object reaches the store, as in every other backend."""
+    """A message is kept as JSON, so that nobody's change to an object reaches the store, as in every other backend.
+
+    Its depth is how many messages came before it; that stays when older ones are dropped.
+    """
 
     def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
 
-    @staticmethod
-    def pack(message: ModelMessage) -> bytes:
-        """Return a message as it is stored; what JSON cannot hold becomes text.
+    def __len__(self) -> int:
+        return len(self._links)
 
-        Raises:
-            MemoryUnavailableError: It cannot be written all the same.
-        """
-        # A model of somebody else's may return a subclass, with fields that no schema can be made of.
-        writer = _writer(ModelRequest if isinstance(message, ModelRequest) else ModelResponse)
-        try:
-            try:
-                return writer.dump_json(message, fallback=_as_text)
-            except ValueError:  # half a character, such as file names have that are not UTF-8
-                data = writer.dump_python(message, fallback=_as_text)
-                return json.dumps(_whole(to_jsonable_python(data, fallback=_as_text)), ensure_ascii=False).encode()
-        except ValueError as error:
-            raise MemoryUnavailableError(f"a message cannot be stored as JSON: {error}") from error
-
-    def has(self, entry_id: str | None) -> bool:
+    def has(self, entry_id: str) -> bool:
         return entry_id in self._links
 
     def add(self, entry: ConversationEntry, data: bytes) -> None:
-        """Add a message after its parent, held by nobody yet."""
-        self._links[entry.id] = _Link(entry.parent_id, entry.message.run_id, data)
-        if (parent := self._links.get(entry.parent_id or "")) is not None:
+        """Add a message after its parent, held by nobody yet; one that is there already stays as it is."""
+        if entry.id in self._links:
+            return
+        parent = None if entry.parent_id is None else self._links.get(entry.parent_id)
+        if parent is not None:
             parent.holders += 1
+        parent_id = None if parent is None else entry.parent_id
+        self._links[entry.id] = _Link(parent_id, parent, entry.message.run_id, data)
 
     def hold(self, entry_id: str) -> None:
         """Count one more session that ends at a message."""
@@ -78,79 +62,82 @@ class MessageChains:
             del self._links[entry_id]
             entry_id = link.parent_id
 
+    def drop_unheld(self, entry_id: str) -> None:
+        """Drop a message that no session reaches, and what only it reached."""
+        link = self._links.get(entry_id)
+        if link is not None and link.holders == 0:
+            self.hold(entry_id)
+            self.release(entry_id)
+
+    def end(self, head_id: str | None) -> int:
+        """Return how many messages a history has had up to one, dropped ones too."""
+        link = None if head_id is None else self._links.get(head_id)
+        return 0 if link is None else link.depth + 1
+
+    def length(self, head_id: str | None) -> int:
+        """Return how many messages a history has."""
+        return len(self._ids(head_id, None))
+
     def entry(self, entry_id: str) -> ConversationEntry:
         """Return one message; LookupError where there is none."""
-        link = self._links[entry_id]
-        [message] = self._unpack([entry_id])
-        return ConversationEntry(id=entry_id, parent_id=self._parent(link), message=message)
+        return self._entries([entry_id])[0]
 
     def read(self, head_id: str | None, limit: int | None) -> list[ConversationEntry]:
         """Return the newest `limit` messages up to one, oldest first; LookupError where that one is gone."""
-        ids = self._ids(head_id, limit)
-        return [
-            ConversationEntry(id=entry_id, parent_id=self._parent(self._links[entry_id]), message=message)
-            for entry_id, message in zip(ids, self._unpack(ids), strict=True)
-        ]
+        return self._entries(self._ids(head_id, limit))
+
+    def read_runs(self, head_id: str | None, limit: int | None) -> tuple[list[ConversationEntry], int, bool]:
+        """Return what `window` does as entries, how many messages came before, and whether none of those is left."""
+        ids = self._runs(head_id, limit)
+        if not ids:
+            return [], self.end(head_id), head_id is None
+        oldest = self._links[ids[0]]
+        return self._entries(ids), oldest.depth, oldest.parent_id is None
 
     def window(self, head_id: str | None, limit: int | None) -> list[ModelMessage]:
         """Return the newest `limit` messages, extended back to the start of the run that holds the oldest."""
-        ids = self._ids(head_id, limit)
-        if ids and limit is not None:
-            oldest = self._links[ids[0]]
-            run_id = oldest.run_id
-            earlier: list[str] = []
-            while run_id is not None and (parent_id := self._parent(oldest)) is not None:
-                oldest = self._links[parent_id]
-                if oldest.run_id != run_id:
-                    break
-                earlier.append(parent_id)
-            ids = [*reversed(earlier), *ids]
-        return self._unpack(ids)
+        return unpack_messages([self._links[entry_id].data for entry_id in self._runs(head_id, limit)])
 
-    def trim(self, head_id: str | None, keep: int) -> int:
-        """Drop what lies before the newest `keep` messages, unless a fork shares it; return how many are left."""
-        ids = self._ids(head_id, None)
-        start = max(0, len(ids) - keep)
-        if any(self._links[entry_id].holders > 1 for entry_id in ids[start:]):
-            return len(ids)
-        while start and (run_id := self._links[ids[start]].run_id) == self._links[ids[start - 1]].run_id and run_id:
-            start -= 1  # a run is never cut
-        if start:
-            self._links[ids[start]].parent_id = None
-            self.release(ids[start - 1])
-        return len(ids) - start
+    def trim(self, head_id: str, keep: int) -> tuple[int, int] | None:
+        """Drop what lies before the newest `keep` messages in whole runs.
+
+        Returns:
+            How many messages are left, and how many came before them; None where a fork shares them, and nothing was
+            dropped.
+        """
+        ids = self._runs(head_id, keep)
+        if any(self._links[entry_id].holders > 1 for entry_id in ids):
+            return None
+        oldest = self._links[ids[0]]
+        dropped, oldest.parent_id = oldest.parent_id, None
+        self.release(dropped)
+        return len(ids), oldest.depth
+
+    def _runs(self, head_id: str | None, limit: int | None) -> list[str]:
+        ids = self._ids(head_id, limit)
+        if not ids or limit is None:
+            return ids
+        oldest = self._links[ids[0]]
+        run_start = oldest.run_start
+        earlier: list[str] = []
+        while oldest.depth > run_start and oldest.parent_id is not None:
+            earlier.append(oldest.parent_id)
+            oldest = self._links[oldest.parent_id]
+        return [*reversed(earlier), *ids] if earlier else ids
 
     def _ids(self, head_id: str | None, limit: int | None) -> list[str]:
         ids: list[str] = []
         entry_id = head_id
         while entry_id is not None and (limit is None or len(ids) < limit):
             ids.append(entry_id)
-            entry_id = self._parent(self._links[entry_id])
+            entry_id = self._links[entry_id].parent_id
         ids.reverse()
         return ids
 
-    def _parent(self, link: _Link) -> str | None:
-        return link.parent_id if link.parent_id in self._links else None
-
-    def _unpack(self, ids: Sequence[str]) -> list[ModelMessage]:
-        if not ids:
-            return []
-        return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(self._links[i].data for i in ids) + b"]")
-
-
-def _as_text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - a tool may return anything; its run is not lost for that
-        return f"<{type(value).__name__}>"
-
-
-def _whole(value: Any) -> Any:
-    """Return JSON data in which every text can be written in UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves become one again
-    if isinstance(value, list):
-        return [_whole(item) for item in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in cast("dict[Any, Any]", value).items()}
-    return value
+    def _entries(self, ids: Sequence[str]) -> list[ConversationEntry]:
+        links = [self._links[entry_id] for entry_id in ids]
+        messages = unpack_messages([link.data for link in links])
+        return [
+            ConversationEntry(id=entry_id, parent_id=link.parent_id, message=message)
+            for entry_id, link, message in zip(ids, links, messages, strict=True)
+        ]

@@ -1,26 +1,25 @@
-"""Read what happened from a memory: the newest events of a session, or of all sessions of a scope."""
+"""What is stored for a session, and its events in the order in which they happened."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby
 
 from pydantic_ai.conversation_store import ConversationEntry
 
-from ..errors import InvalidRequestError
 from .events import MemoryEvent, events_of
 
 
-class SessionPage(list[str]):
-    """Session ids, the most recently used first.
+@dataclass(frozen=True)
+class Annotation:
+    """An event that was added beside the messages."""
 
-    Attributes:
-        next: Pass it as `cursor` for the following page; None after the last.
-    """
+    event: MemoryEvent
 
-    next: str | None = None
+    after: int
+    """How many messages the session had then."""
 
 
 @dataclass(frozen=True)
@@ -28,89 +27,79 @@ class SessionLog:
     """The newest part of what is stored for a session."""
 
     entries: Sequence[ConversationEntry]
-    """Stored messages, oldest first."""
+    """Stored messages, oldest first; whole runs."""
 
-    annotations: Sequence[MemoryEvent]
-    """Events that were added beside the messages: those since the first of `entries`, oldest first."""
+    annotations: Sequence[Annotation]
+    """Those with `after` at `start` or later, in the order in which they were added."""
+
+    start: int
+    """How many messages came before `entries`, dropped ones too."""
 
     complete: bool
     """Whether nothing older is stored."""
 
-
-class _Readable(Protocol):
-    async def read_log(self, session_id: str, *, limit: int | None = None) -> SessionLog | None: ...
-
-    async def read_page(
-        self, *, scope: str | None = None, limit: int = 100, cursor: str | None = None
-    ) -> SessionPage: ...
+    lacks_annotations: bool = False
+    """Whether older ones with `after` at `start` or later were left out."""
 
 
-async def session_events(
-    memory: _Readable, session_id: str, *, types: Collection[str] | None, limit: int | None, before: str | None
-) -> list[MemoryEvent]:
-    window = None if limit is None else max(2 * limit, 16)
-    while True:
-        log = await memory.read_log(session_id, limit=window)
-        if log is None:
-            log = SessionLog((), (), complete=True)
-        events, found = _cut(_in_order(log), types, before)
-        if log.complete or window is None or (found and limit is not None and len(events) >= limit):
-            _check_found(found)
-            return events if limit is None else events[-limit:]
-        window *= 4
+def in_order(log: SessionLog) -> list[MemoryEvent]:
+    """Return events in the order of the messages, inside each by time, and annotations where they were added.
 
-
-async def scope_events(
-    memory: _Readable, *, types: Collection[str] | None, limit: int | None, before: str | None
-) -> list[MemoryEvent]:
+    One that was added while a run went on is among that run's events, by time; but annotations stay in their order, for
+    then the newest of them have the same place whether or not the older ones are there.
+    """
+    end = log.start + len(log.entries)
+    added: dict[int, list[MemoryEvent]] = {}
+    for annotation in log.annotations:
+        added.setdefault(min(max(annotation.after, log.start), end), []).append(annotation.event)
     events: list[MemoryEvent] = []
-    cursor: str | None = None
-    while True:
-        page = await memory.read_page(limit=100, cursor=cursor)
-        for session_id in page:
-            enough = None if before else limit
-            found = await session_events(memory, session_id, types=types, limit=enough, before=None)
-            # Sessions come newest first: once this one ends before the oldest that is wanted, so do all others.
-            if enough is not None and types is None and found and len(events) >= enough:
-                newest = sorted(events, key=_when)[-enough:]
-                if found[-1].timestamp < newest[0].timestamp:
-                    return newest
-            events.extend(found)
-        cursor = page.next
-        if cursor is None:
-            ordered, found_it = _cut(sorted(events, key=_when), None, before)
-            _check_found(found_it)
-            return ordered if limit is None else ordered[-limit:]
+    position = log.start
+    for run in _runs(log.entries):
+        waiting = _waiting(added, range(position, position + len(run)))
+        for entry in run:
+            for event in sorted(events_of(entry), key=when_of):
+                while waiting and waiting[0].after <= position and waiting[0].when < when_of(event):
+                    events.append(waiting.popleft().event)
+                events.append(event)
+            position += 1
+        events.extend(late.event for late in waiting)
+    events.extend(added.get(end, ()))
+    if log.lacks_annotations and log.annotations:  # what came before the first of them is not all here
+        ids = {annotation.event.event_id for annotation in log.annotations}
+        first = next(index for index, event in enumerate(events) if event.event_id in ids)
+        del events[:first]
+    return events
 
 
-def _when(event: MemoryEvent) -> float:
+@dataclass(frozen=True)
+class _Waiting:
+    """An annotation that is to find its place in a run."""
+
+    event: MemoryEvent
+    after: int
+    when: float
+
+
+def _waiting(added: Mapping[int, Sequence[MemoryEvent]], positions: range) -> deque[_Waiting]:
+    """Return what was added at these positions; none counts as later than one that was added after it."""
+    waiting: deque[_Waiting] = deque()
+    when = float("inf")
+    for after in reversed(positions):
+        for event in reversed(added.get(after, ())):
+            when = min(when, when_of(event))
+            waiting.appendleft(_Waiting(event, after, when))
+    return waiting
+
+
+def _runs(entries: Sequence[ConversationEntry]) -> Iterator[Sequence[ConversationEntry]]:
+    """Yield the entries of one run after another; an entry of no run is alone."""
+    for run_id, run in groupby(entries, key=lambda entry: entry.message.run_id):
+        if run_id is None:
+            yield from ([entry] for entry in run)
+        else:
+            yield list(run)
+
+
+def when_of(event: MemoryEvent) -> float:
+    """Return the time of an event in seconds since 1970."""
     return event.timestamp.timestamp()
-
-
-def _in_order(log: SessionLog) -> list[MemoryEvent]:
-    """Return the messages' events in the messages' order, inside each by time, and the annotations where they came."""
-    waiting = deque(sorted(log.annotations, key=_when))
-    events: list[MemoryEvent] = []
-    for entry in log.entries:
-        for event in sorted(events_of(entry), key=_when):
-            while waiting and _when(waiting[0]) < _when(event):
-                events.append(waiting.popleft())
-            events.append(event)
-    return [*events, *waiting]
-
-
-def _check_found(found: bool) -> None:
-    if not found:
-        raise InvalidRequestError("there is no such event to begin before; begin again without it", param="before")
-
-
-def _cut(
-    events: list[MemoryEvent], types: Collection[str] | None, before: str | None
-) -> tuple[list[MemoryEvent], bool]:
-    """Return the events before one, of some types, and whether that one was there."""
-    found = before is None
-    if before is not None:
-        position = next((index for index, event in enumerate(events) if event.event_id == before), None)
-        found = position is not None
-        events = events[:position] if found else []
-    return [event for event in events if types is None or event.event_type in types], found

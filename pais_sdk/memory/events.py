@@ -42,7 +42,7 @@ class MemoryEvent:
     event_type: str
     content: Any
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    event_id: str = field(default_factory=lambda: f"event_{uuid.uuid4().hex[:8]}")
+    event_id: str = field(default_factory=lambda: f"event_{uuid.uuid4().hex[:16]}")
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def to_dict(self) -> dict[str, Any]:

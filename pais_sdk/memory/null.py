@@ -13,14 +13,18 @@ from pydantic_ai.messages import ModelMessage
 from pydantic_ai.usage import RunUsage
 
 from .base import Memory, OnBusy
-from .event_log import SessionLog, SessionPage
+from .event_log import SessionLog
 from .events import MemoryEvent
+from .page import SessionPage
 from .session import MemorySession
 from .session_id import from_internal
 
 
 class NullMemory(Memory):
     """For stateless agents: no session has a history, and nobody waits for a session."""
+
+    def scoped(self, scope: str | None) -> Memory:
+        return self  # there is nothing to keep apart
 
     @asynccontextmanager
     async def open_session(
@@ -85,7 +89,7 @@ class NullMemory(Memory):
 
 
 class _NullSession(MemorySession):
-    append_suspends = False
+    protects_append = True
 
     async def append(
         self,

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pydantic_ai.conversation_store import ConversationConflict, ConversationEntry, ConversationRecord
 
 from .base import Memory, OnBusy
-from .event_log import SessionLog, SessionPage
+from .event_log import SessionLog
 from .events import MemoryEvent
+from .page import SessionPage
 from .session import MemorySession
-from .session_id import check_session_id, from_internal, to_internal
+from .session_id import check_session_id, from_internal, scope_of, to_internal
 
 
 class ScopedMemory(Memory):
@@ -55,8 +56,14 @@ class ScopedMemory(Memory):
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> Sequence[ConversationRecord]:
         if scope not in (None, self._scope):
             return []
-        records = await self._memory.read_records(scope=self._scope, limit=limit)
-        return [self._outward(record) for record in records if record.conversation_id.startswith(f"{self._scope}/")]
+        wanted = limit
+        while True:
+            records = await self._memory.read_records(scope=self._scope, limit=wanted)
+            # A session outside may have been saved with a scope of this name.
+            ours = [record for record in records if scope_of(record.conversation_id) == self._scope]
+            if wanted is None or len(records) < wanted or len(ours) >= (limit or 0):
+                return [self._outward(record) for record in ours[:limit]]
+            wanted *= 4
 
     async def write_record(
         self,

@@ -13,9 +13,9 @@ from .events import MemoryEvent
 class MemorySession:
     """A session that is held for one run, and the part of its history that the run sees."""
 
-    append_suspends = True
-    """Whether `append` may wait for something. A backend whose `append` never does says so here, and its runs are
-    spared the task that protects a write from a cancellation that comes meanwhile."""
+    protects_append = False
+    """Whether a cancellation that comes during `append` cannot break it off, for it goes on to its end or never waits
+    for anything. Runs of a backend that says so are spared a second task around it."""
 
     def __init__(self, session_id: str, history: list[ModelMessage], *, exists: bool) -> None:
         self.session_id = session_id

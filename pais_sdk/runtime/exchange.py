@@ -25,6 +25,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.usage import RunUsage
 from pydantic_core import to_json
 
+from .._shield import to_its_end
 from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
@@ -33,7 +34,7 @@ from .ended import model_error_in
 from .lifetime import Home
 from .narration import Narration, text_of
 from .request import RunRequest
-from .run_task import RunTask, to_its_end
+from .run_task import RunTask
 
 if TYPE_CHECKING:
     from .agent_runtime import AgentRuntime
@@ -277,7 +278,7 @@ class Exchange:
         ttl_s = self._runtime.memory.stateless_ttl_s if self.request.is_anonymous else None
         write = session.append(messages, annotations, usage=usage, ttl_s=ttl_s)
         try:
-            await (to_its_end(write) if session.append_suspends else write)
+            await (write if session.protects_append else to_its_end(write))
         except asyncio.CancelledError as error:  # the write itself is done
             ending.interrupt = error
         except Exception as error:  # noqa: BLE001 - a memory of somebody else's may raise anything, and the run is paid

@@ -1,10 +1,8 @@
-"""The task of one run, and work in it that a cancellation may not break off."""
+"""The task of one run."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable
 
 
 class RunTask(asyncio.Task[None]):
@@ -16,16 +14,3 @@ class RunTask(asyncio.Task[None]):
 
     def __repr__(self) -> str:
         return f"<{self.get_name()}>"
-
-
-async def to_its_end(work: Awaitable[None]) -> None:
-    """Await `work` whatever happens; a cancellation that came meanwhile is raised when it is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        task.result()
-        raise

@@ -45,15 +45,14 @@ class SessionEndpoints:
             check_session_id(session_id)
         memory = self._memory(request)
         try:
-            events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit + 1, before=before))
+            events = await self._runtime.call(lambda: memory.get_events(session_id, limit=limit, before=before))
         except InvalidRequestError as error:
             raise invalid(error.message, param="cursor") from None
-        older, events = len(events) > limit, events[-limit:]
         answer: EventList = {
             "agent": self._runtime.name,
             "events": [cast("Event", event.to_dict()) for event in events],
             "total": len(events),
-            "next": events[0].event_id if older else None,
+            "next": events.next,
         }
         return JSONResponse(answer)
 
