@@ -1,0 +1,10 @@
+-- Delete a session with all that only it holds. Its first write takes memory from nothing, so that Redis refuses it
+-- not even where memory is short.
+local expected, done = ARGV[3], key('w', ARGV[4])
+if call('EXISTS', done) == 1 then return 1 end
+local session = read_living(id)
+if not session or session.revision ~= expected then return 0 end
+drop(session, AT_ONCE)
+call('SET', done, '', 'PX', DONE)
+sweep()
+return call('EXISTS', root .. 'g') == 1 and 2 or 1

@@ -1,0 +1,2 @@
+-- Give a session back.
+give_back(ARGV[3])
