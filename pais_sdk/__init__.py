@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from .memory import Memory as Memory
     from .memory import MemoryEvent as MemoryEvent
     from .memory import NullMemory as NullMemory
+    from .memory import RedisMemory as RedisMemory
+    from .memory import SQLiteMemory as SQLiteMemory
+    from .memory import SQLMemory as SQLMemory
     from .models import mock_model as mock_model
     from .runtime import AgentDeps as AgentDeps
     from .runtime import AgentRuntime as AgentRuntime
@@ -49,7 +52,7 @@ _HOMES = {
         "SessionBusyError"
     ),
     "events": "Progress RunEnded RunEvent RunOutcome RunStarted TextDelta ThinkingDelta ToolCalled ToolReturned",
-    "memory": "LocalMemory Memory MemoryEvent NullMemory",
+    "memory": "LocalMemory Memory MemoryEvent NullMemory RedisMemory SQLiteMemory SQLMemory",
     "models": "mock_model",
     "runtime": "AgentDeps AgentRuntime RunStream",
     "server": "AgentServer",

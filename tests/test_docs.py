@@ -115,14 +115,19 @@ def as_script(source: str) -> str:
 
 @pytest.mark.parametrize("example", list(find_examples(*PAGES)), ids=name_of)
 def test_a_python_block_runs_and_prints_what_it_says(
-    example: CodeExample, eval_example: EvalExample, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    example: CodeExample,
+    eval_example: EvalExample,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     source = re.sub(r"^( *)# > ", r"\1#> ", example.source, flags=re.M)  # ruff's form of a comment -> the library's
     if SERVED in source:
         source = source.replace(SERVED, request.getfixturevalue("served_url"))
-    if re.search(r"^(async )?def test_", source, flags=re.M):
-        run_tests(source, request.getfixturevalue("tmp_path"))
+    if re.search(r"^(async )?def test_|^class Test", source, flags=re.M):
+        run_tests(source, tmp_path)
         return
+    monkeypatch.chdir(tmp_path)  # for what a block stores in a file
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the library puts the block there
     eval_example.set_config(line_length=120)
     eval_example.run_print_check(replace(example, source=as_script(source)))

@@ -40,6 +40,13 @@ def test_serve_is_the_function_in_every_import_order(imports: str) -> None:
     assert python(f"{imports}\nprint(callable(serve), serve.__module__)") == "True pais_sdk.serve"
 
 
+@pytest.mark.parametrize("module", ["pais_sdk.memory", "pais_sdk.compose"])
+def test_a_memory_that_is_not_used_loads_no_database_driver(module: str) -> None:
+    drivers = ("sqlalchemy", "aiosqlite", "asyncpg", "redis")
+    loaded = python(f"import sys, {module}; print([name for name in {drivers!r} if name in sys.modules])")
+    assert loaded == "[]"
+
+
 def test_the_command_runs_without_a_warning() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pais_sdk.serve", "--help"], capture_output=True, text=True, timeout=60
@@ -63,6 +70,10 @@ def test_every_public_name_is_there() -> None:
         ("starlette", "from pais_sdk import AgentServer", "server"),
         ("hypercorn", "from pais_sdk._listen import serve_socket, open_socket; import asyncio; "
          "asyncio.run(serve_socket(None, open_socket('127.0.0.1', 0), shutdown_trigger=None))", "server"),
+        ("sqlalchemy", "from pais_sdk import SQLiteMemory; SQLiteMemory('x.db')", "sql"),
+        ("aiosqlite", "from pais_sdk import SQLiteMemory; SQLiteMemory('x.db')", "sql"),
+        ("asyncpg", "from pais_sdk.memory import SQLMemory; SQLMemory('postgresql://x')", "postgres"),
+        ("redis", "from pais_sdk.memory import RedisMemory; RedisMemory.from_url('redis://x')", "redis"),
     ],
 )  # fmt: skip
 def test_a_missing_extra_is_named_with_its_command(blocked: str, code: str, extra: str) -> None:

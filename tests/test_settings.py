@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from pais_sdk import ConfigurationError, Settings
 
@@ -28,6 +29,14 @@ def test_an_empty_environment_gives_the_embedded_defaults() -> None:
         ({"AGENT_LOG_LEVEL": "debug"}, "log_level", "DEBUG"),
         ({"MEMORY_TYPE": "NULL"}, "memory_type", "null"),
         ({"MEMORY_ENABLED": "false"}, "memory_enabled", False),
+        ({"MEMORY_ENABLED": "false", "MEMORY_TYPE": "sqlite", "REDIS_URL": "redis://x"}, "memory_type", "null"),
+        ({"MEMORY_ENABLED": "false", "MEMORY_TYPE": "remote"}, "memory_type", "null"),
+        ({"MEMORY_ENABLED": "false", "REDIS_URL": "redis://x"}, "memory_type", "null"),
+        ({"MEMORY_REDIS_URL": "redis://x"}, "memory_type", "redis"),
+        ({"REDIS_URL": "redis://x"}, "memory_type", "redis"),
+        ({"REDIS_URL": "redis://x", "MEMORY_TYPE": "Sqlite"}, "memory_type", "sqlite"),
+        ({"MEMORY_REDIS_URL": "1", "REDIS_URL": "2"}, "memory_redis_url", SecretStr("1")),
+        ({"MEMORY_SQLITE_PATH": "x.db"}, "memory_sqlite_path", "x.db"),
         ({"AGENT_NAME": ""}, "agent_name", None),
         ({"agent_name": "lower"}, "agent_name", "lower"),
     ],
@@ -45,7 +54,11 @@ def test_variables_are_read_in_their_order(
     [
         ("AGENT_PORT", "eighty", "AGENT_PORT cannot be used"),
         ("PORT", "70000", "PORT cannot be used: input should be less"),
-        ("MEMORY_TYPE", "redis", "not in this version"),
+        ("MEMORY_TYPE", "remote", "is not supported; use redis with MEMORY_REDIS_URL, sqlite with"),
+        ("MEMORY_TYPE", "disk", "MEMORY_TYPE cannot be used: input should be 'local', 'sqlite', 'redis' or 'null'"),
+        ("MEMORY_ENABLED", "perhaps", "MEMORY_ENABLED cannot be used: input should be a valid boolean"),
+        ("MEMORY_MAX_SESSIONS", "0", "MEMORY_MAX_SESSIONS cannot be used"),
+        ("MEMORY_TTL_SECONDS", "inf", "MEMORY_TTL_SECONDS cannot be used"),
         ("TOOL_CALL_MODE", "string", "not in this version"),
         ("MODEL_API_URL", "localhost:11434", "must begin with http"),
         ("AGENTIC_LOOP_MAX_STEPS", "0", "AGENTIC_LOOP_MAX_STEPS cannot be used"),
@@ -62,6 +75,31 @@ def test_a_value_that_cannot_be_used_is_named(
         Settings()
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+    assert str(raised.value).count("cannot be used") <= 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "max_sessions", "max_messages", "ttl_s"),
+    [
+        ({}, 1000, 500, 0),
+        ({"MEMORY_TYPE": "sqlite"}, None, None, 0),
+        ({"REDIS_URL": "redis://x"}, None, None, 604_800),
+        ({"REDIS_URL": "redis://x", "MEMORY_TTL_SECONDS": "0", "MEMORY_MAX_SESSIONS": "7"}, 7, None, 0),
+        ({"MEMORY_TYPE": "sqlite", "MEMORY_TTL_SECONDS": "5", "MEMORY_MAX_SESSION_EVENTS": "9"}, None, 9, 5),
+    ],
+)
+def test_what_is_kept_depends_on_the_memory_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    max_sessions: int | None,
+    max_messages: int | None,
+    ttl_s: float,
+) -> None:
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    settings = Settings()
+    kept = (settings.memory_max_sessions, settings.memory_max_session_events, settings.memory_ttl_s)
+    assert kept == (max_sessions, max_messages, ttl_s)
 
 
 def test_unknown_variables_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,4 +115,5 @@ def test_code_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_keys_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_API_KEY", "secret")
+    monkeypatch.setenv("MEMORY_REDIS_URL", "redis://:secret@x")
     assert "secret" not in repr(Settings())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ..errors import ConfigurationError, MissingExtraError
+from ..errors import MissingExtraError
 
 try:
     import typer
@@ -12,7 +12,7 @@ except ImportError as error:
     raise MissingExtraError("the pais command", extra="cli") from error
 
 from .. import __version__
-from ..serve.command import run_target
+from ..serve.command import CANNOT_SERVE, last_words, run_target
 
 app = typer.Typer(help="Serve Pydantic AI agents.", no_args_is_help=True, add_completion=False)
 
@@ -38,8 +38,8 @@ def run(
     """Serve an agent over HTTP."""
     try:
         run_target(target, host=host, port=port, env_file=env_file)
-    except (ConfigurationError, MissingExtraError) as error:
-        typer.echo(f"pais_sdk: {error}", err=True)
+    except CANNOT_SERVE as error:
+        typer.echo(last_words(error), err=True)
         raise typer.Exit(2) from None
 
 

@@ -13,10 +13,11 @@ from pydantic_ai.models import Model
 from pydantic_ai.toolsets import AbstractToolset
 
 from ..errors import ConfigurationError
-from ..memory import LocalMemory, Memory, NullMemory, OnBusy
+from ..memory import Memory, OnBusy
 from ..models import resolve_model
 from ..runtime import AgentRuntime
 from ..settings import Settings, ignored_variables, variable_of
+from .memory import create_memory
 
 _log = logging.getLogger("pais_sdk.compose")
 
@@ -87,18 +88,6 @@ def create_runtime(
     return AgentRuntime(agent, memory=memory, model=chosen, **arguments)
 
 
-def create_memory(settings: Settings) -> Memory:
-    """Return the memory that the environment asks for, not opened yet."""
-    if settings.memory_type == "null" or not settings.memory_enabled:
-        return NullMemory()
-    return LocalMemory(
-        max_sessions=settings.memory_max_sessions,
-        max_session_messages=settings.memory_max_session_events,
-        ttl_s=settings.memory_ttl_s or None,
-        stateless_ttl_s=settings.memory_stateless_ttl_s or None,
-    )
-
-
 def create_agent(settings: Settings) -> Agent[None, str]:
     """Return an agent that is nothing but AGENT_NAME and AGENT_INSTRUCTIONS, for a model of the environment."""
     if settings.debug_mock_responses is None and settings.model_api_url is None:
@@ -129,7 +118,8 @@ def _check_taken_as_it_is(
         "busy_",
         "on_",
     )
-    ignored = sorted(name for name in settings.model_fields_set if name.startswith(prefixes))
+    ignored = [variable_of(name) for name in sorted(settings.model_fields_set) if name.startswith(prefixes)]
+    ignored = [name for name in ignored if name != "REDIS_URL"]  # the runtime's own code may well read that one
     if ignored:
-        names = ", ".join(map(variable_of, ignored))
+        names = ", ".join(ignored)
         _log.warning("a runtime is served as it is: %s of the environment have no effect on it", names)

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LOOK_S = 0.1
+
 
 class PerLoop(Generic[T]):
     """Made when a loop first asks for it; a memory can so be used from a cell and by a runtime on another loop.
@@ -49,7 +51,7 @@ class PerLoop(Generic[T]):
             if loop is here:
                 await self._close(made)
             elif loop.is_running():
-                await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._closing(made), loop))
+                await self._close_there(loop, made)
 
     def _forget_ended(self) -> None:
         """Let go of what was made on loops that are closed; it holds its loop, so neither would go by itself."""
@@ -57,5 +59,12 @@ class PerLoop(Generic[T]):
             if loop.is_closed():
                 self._made.pop(loop, None)
 
-    async def _closing(self, made: T) -> None:
-        await self._close(made)
+    async def _close_there(self, loop: asyncio.AbstractEventLoop, made: T) -> None:
+        async def close() -> None:
+            await self._close(made)
+
+        closing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(), loop))
+        while not closing.done() and loop.is_running():  # what a loop that ends meanwhile leaves is never done
+            await asyncio.wait([closing], timeout=_LOOK_S)
+        if closing.done() and not closing.cancelled():
+            closing.result()

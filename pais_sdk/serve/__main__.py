@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from ..errors import ConfigurationError, MissingExtraError
-from .command import run_target
+from .command import CANNOT_SERVE, last_words, run_target
 
 
 def main() -> None:
-    """Run the command; a configuration that cannot work ends it with one line and exit code 2."""
+    """Run the command; what cannot be served ends it with one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m pais_sdk.serve", description="Serve an agent over HTTP.")
     parser.add_argument(
         "target",
@@ -30,8 +29,8 @@ def main() -> None:
             env_file=arguments.env_file,
             worker=arguments.worker,
         )
-    except (ConfigurationError, MissingExtraError) as error:
-        parser.exit(2, f"pais_sdk: {error}\n")
+    except CANNOT_SERVE as error:
+        parser.exit(2, f"{last_words(error)}\n")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MemoryUnavailableError, MissingExtraError
 from .garbage import collected_seldom
 from .worker import Worker
 
 if TYPE_CHECKING:
     from ..server import AgentServer
     from ..settings import Settings
+
+
+CANNOT_SERVE = (ConfigurationError, MissingExtraError, MemoryUnavailableError)
+"""What ends the command with one line and exit code 2."""
 
 
 def run_target(
@@ -38,6 +42,8 @@ def run_target(
 
     Raises:
         ConfigurationError: It cannot be served; the text says why and what to do.
+        MissingExtraError: What it needs is not installed.
+        MemoryUnavailableError: Its memory cannot be opened, or not be closed.
         SystemExit: It was served by several processes, and one of them could not start or did not end well.
     """
     load_env_file(env_file)
@@ -66,6 +72,17 @@ def run_target(
     leave_threads_behind()
 
 
+def last_words(error: Exception) -> str:
+    """Return the line that the command ends with."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryUnavailableError):
+        text = (
+            f"the memory is not available: {text.rstrip('.')}; make it so, or choose another one by MEMORY_TYPE or "
+            "MEMORY_REDIS_URL"
+        )
+    return f"pais_sdk: {text}"
+
+
 def _server_of(target: str | None, settings: Settings) -> AgentServer:
     from pydantic_ai.agent import AbstractAgent
 
@@ -85,7 +102,8 @@ def _check_shared(server: AgentServer) -> None:
     if not memory.is_shared:
         raise ConfigurationError(
             f"AGENT_WORKERS is more than 1, but {type(memory).__name__} keeps sessions in one process, where the "
-            "others cannot see them; use a memory that they share, MEMORY_TYPE=null to keep nothing, or AGENT_WORKERS=1"
+            "others cannot see them; use one that they share (MEMORY_TYPE=sqlite or redis), "
+            "MEMORY_TYPE=null to keep nothing, or AGENT_WORKERS=1"
         )
 
 

@@ -46,10 +46,7 @@ def run_server(
     """
     if listener is None:
         listener = claim_socket(*server.settings.address(host, port))
-    _log.info("agent %r listens on %s", server.runtime.name, url_of(listener))
     server.gate.listens_on(listener.getsockname()[0])
-    if server.gate.admits == "everyone" and not is_loopback(listener.getsockname()[0]):
-        _log.warning("whoever reaches this address may use the agent; AGENT_API_KEYS keeps strangers out")
     process = _Process(server, listener, orphaned, started)
     try:
         with listener, process.hearing_signals(), asyncio.Runner() as runner:  # closes a listener that never served
@@ -106,6 +103,7 @@ class _Process:
             return
         async with self._server.runtime.held():
             self._opened = True
+            self._say()
             if self._started is not None:
                 asyncio.get_running_loop().call_soon(self._started)
             await serve_socket(
@@ -115,6 +113,12 @@ class _Process:
                 access_log=self._server.settings.agent_access_log,
                 stalled_s=self._server.stalled_s,
             )
+
+    def _say(self) -> None:
+        host = self._listener.getsockname()[0]
+        if self._server.gate.admits == "everyone" and not is_loopback(host):
+            _log.warning("whoever reaches %s may use the agent; AGENT_API_KEYS keeps strangers out", host)
+        _log.info("agent %r listens on %s", self._server.runtime.name, url_of(self._listener))
 
     async def _stopped(self) -> float:
         """Return, when a signal has come and what was begun is over, the seconds that are left of the grace."""
