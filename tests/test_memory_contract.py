@@ -106,33 +106,12 @@ class TestSQLite(SharedMemoryContract):
             yield create
 
 
-class TestScopedSQLite(ScopedMemoryContract):
-    @pytest.fixture
-    async def create_memory(self, tmp_path: Path) -> AsyncGenerator[CreateMemory]:
-        async with closing(lambda **options: SQLiteMemory(tmp_path / "pais.db", **options), scope="alice") as create:
-            yield create
-
-
 class TestPostgres(SharedMemoryContract):
     @pytest.fixture
     async def create_memory(self, postgres: str) -> AsyncGenerator[CreateMemory]:
         url = await emptied(postgres)
         async with closing(lambda **options: SQLMemory(url, **options)) as create:
             yield create
-
-
-class TestScopedPostgres(Sessions, Lists, MemoryContract):
-    """Only where the two databases differ: which sessions are whose, and their order."""
-
-    @pytest.fixture
-    async def create_memory(self, postgres: str) -> AsyncGenerator[CreateMemory]:
-        url = await emptied(postgres)
-        async with closing(lambda **options: SQLMemory(url, **options), scope="alice") as create:
-            yield create
-
-    @pytest.fixture
-    def memory(self, create_memory: CreateMemory) -> Memory:
-        return create_memory()
 
 
 class TestRedis(SharedMemoryContract):
@@ -142,7 +121,30 @@ class TestRedis(SharedMemoryContract):
             yield create
 
 
-class TestScopedRedis(ScopedMemoryContract):
+class OnScopes(Sessions, Lists, MemoryContract):
+    """Only where backends differ below a view of them: which sessions are whose, and their order."""
+
+    @pytest.fixture
+    def memory(self, create_memory: CreateMemory) -> Memory:
+        return create_memory()
+
+
+class TestScopedSQLite(OnScopes):
+    @pytest.fixture
+    async def create_memory(self, tmp_path: Path) -> AsyncGenerator[CreateMemory]:
+        async with closing(lambda **options: SQLiteMemory(tmp_path / "pais.db", **options), scope="alice") as create:
+            yield create
+
+
+class TestScopedPostgres(OnScopes):
+    @pytest.fixture
+    async def create_memory(self, postgres: str) -> AsyncGenerator[CreateMemory]:
+        url = await emptied(postgres)
+        async with closing(lambda **options: SQLMemory(url, **options), scope="alice") as create:
+            yield create
+
+
+class TestScopedRedis(OnScopes):
     @pytest.fixture
     async def create_memory(self) -> AsyncGenerator[CreateMemory]:
         async with (

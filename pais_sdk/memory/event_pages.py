@@ -93,14 +93,7 @@ async def scope_events(
     memory: _Readable, *, types: Collection[str] | None, limit: int | None, before: str | None
 ) -> EventPage:
     """Return the newest events of all sessions, before one of them; by the `next` of a page that is cheap."""
-    cursor = None if before is None else _CURSOR.fullmatch(before)
-    if before is not None and cursor is None:  # an event's id says nothing about its place
-        everything = await scope_events(memory, types=None, limit=None, before=None)
-        position = next((index for index, event in enumerate(everything) if event.event_id == before), None)
-        _check_found(position is not None)
-        events = [event for event in everything[:position] if types is None or event.event_type in types]
-        return EventPage(events if limit is None else events[-limit:])
-    border = None if cursor is None else _Before((int(cursor[1]), cursor[2]), cursor[3])
+    border = None if before is None else await _border(memory, before)
     newest: list[_Placed] = []
     wanted = None if limit is None else limit + 1
     after: str | None = None
@@ -110,22 +103,43 @@ async def scope_events(
             # Sessions come newest first: one that was used before the oldest event that is wanted has none of them.
             if wanted is not None and len(newest) >= wanted and len(page.used) > index:
                 newest = heapq.nlargest(wanted, newest, key=lambda placed: placed.place)
-                if page.used[index].timestamp() * 1e6 < newest[-1].when_us:
+                if _us(page.used[index].timestamp()) < newest[-1].when_us:
                     return _page_of(newest, limit)
-            newest.extend(await _newest_of(memory, session_id, types, wanted, border))
+            last_us = _us(page.used[index].timestamp()) if len(page.used) > index else None
+            newest.extend(await _newest_of(memory, session_id, last_us, types, wanted, border))
         after = page.next
         if after is None:
             return _page_of(newest, limit)
 
 
+async def _border(memory: _Readable, before: str) -> _Before:
+    if cursor := _CURSOR.fullmatch(before):
+        return _Before((int(cursor[1]), cursor[2]), cursor[3])
+    after: str | None = None  # an event's id says nothing about its place
+    while True:
+        page = await memory.read_page(limit=100, cursor=after)
+        for index, session_id in enumerate(page):
+            last_us = _us(page.used[index].timestamp()) if len(page.used) > index else None
+            for placed in await _newest_of(memory, session_id, last_us, None, None, None):
+                if placed.event.event_id == before:
+                    return _Before(placed.place, before)
+        after = page.next
+        _check_found(after is not None)
+
+
 async def _newest_of(
-    memory: _Readable, session_id: str, types: Collection[str] | None, wanted: int | None, border: _Before | None
+    memory: _Readable,
+    session_id: str,
+    last_us: int | None,
+    types: Collection[str] | None,
+    wanted: int | None,
+    border: _Before | None,
 ) -> Sequence[_Placed]:
     """Return the events of one session that may be wanted, the newest first."""
     found: Sequence[_Placed] = ()
     async with aclosing(_windows(memory, session_id, wanted)) as windows:
         async for window in windows:
-            found = _placed(session_id, window)
+            found = _placed(session_id, window, last_us)
             if border is not None:
                 found = border.cut(found)
             found = [placed for placed in found if types is None or placed.event.event_type in types]
@@ -145,13 +159,18 @@ async def _windows(memory: _Readable, session_id: str, limit: int | None) -> Asy
         window *= 4
 
 
-def _placed(session_id: str, events: Sequence[MemoryEvent]) -> list[_Placed]:
-    """Return a session's events, the newest first; none counts as later than one that came after it."""
+def _placed(session_id: str, events: Sequence[MemoryEvent], last_us: int | None) -> list[_Placed]:
+    """Return a session's events, the newest first; none counts as later than one after it, or than its last use."""
     placed: list[_Placed] = []
     for event in reversed(events):
-        when_us = round(when_of(event) * 1e6)
-        placed.append(_Placed(min(when_us, placed[-1].when_us) if placed else when_us, session_id, event))
+        when_us = _us(when_of(event))
+        last_us = when_us if last_us is None else min(when_us, last_us)
+        placed.append(_Placed(last_us, session_id, event))
     return placed
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)
 
 
 def _page_of(newest: Iterable[_Placed], limit: int | None) -> EventPage:

@@ -10,7 +10,7 @@ import uuid
 import weakref
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from pydantic_ai.messages import ModelMessage
@@ -21,8 +21,8 @@ from ..errors import ConfigurationError, MemoryUnavailableError, SessionBusyErro
 from .base import Memory, OnBusy
 from .events import MemoryEvent
 from .leases import Lease, LeaseKeeper, LeaseState
-from .locks import SessionLocks
-from .retention import Retention
+from .locks import Hold, SessionLocks
+from .retention import LONGEST_S, Retention
 from .session import MemorySession
 from .session_id import from_internal
 
@@ -30,6 +30,8 @@ _log = logging.getLogger("pais_sdk.memory")
 
 LEASE_S = 20.0
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.2
+_TRY_S = 1.0
+_SHORTEST_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,15 @@ class LeasedMemory(Memory):
         renew_every_s: Seconds between two prolongations of what is held.
 
     Raises:
-        ConfigurationError: A lease would run out before it is prolonged.
+        ConfigurationError: The lease is none.
     """
 
     def __init__(
         self, *, retention: Retention, stateless_ttl_s: float | None, lease_s: float, renew_every_s: float | None = None
     ) -> None:
         self._renew_every_s = lease_s / 3 if renew_every_s is None else min(renew_every_s, lease_s / 3)
-        if not self._renew_every_s > 0:
-            raise ConfigurationError(f"lease_s={lease_s!r} is no time; use more than 0")
+        if not _SHORTEST_S <= lease_s <= LONGEST_S:
+            raise ConfigurationError(f"lease_s={lease_s!r} is no time; use {_SHORTEST_S} seconds or more")
         self._retention = retention
         self.stateless_ttl_s = stateless_ttl_s
         self._lease_s = lease_s
@@ -105,9 +107,9 @@ class LeasedMemory(Memory):
     async def open_session(
         self, session_id: str, *, limit: int | None = None, wait_s: float = 30, on_busy: OnBusy = "queue"
     ) -> AsyncGenerator[MemorySession]:
-        session = _LeasedSession(self, Lease(session_id, self._process))
+        session = _LeasedSession(self, Lease(session_id, self._process), self._keeper(), self._locks)
         began = time.monotonic()
-        await self._locks.acquire(session_id, session.interrupt, wait_s=wait_s, on_busy=on_busy)
+        session.hold = await self._locks.acquire(session_id, session.interrupt, wait_s=wait_s, on_busy=on_busy)
         try:
             await self._hold(session, limit, began, wait_s, on_busy)
             yield session
@@ -115,7 +117,7 @@ class LeasedMemory(Memory):
             await session.leave()
 
     async def close(self) -> None:
-        """Close what `open` opened; what is held is prolonged no longer."""
+        """Close what `open` opened; what is held on this event loop is prolonged no longer."""
         keeper = self._keepers.pop(asyncio.get_running_loop(), None)
         if keeper is not None:
             await keeper.close()
@@ -126,9 +128,10 @@ class LeasedMemory(Memory):
         look_s = _FIRST_LOOK_S
         while True:
             try:
-                window = await self._take(session.lease, limit=limit, on_busy=on_busy)
-            except asyncio.CancelledError:
-                session.taken = True  # perhaps it is: the store may have got that far
+                # To its end, so that the lease is not given back before the store has heard that it is to be taken.
+                window = await to_its_end(self._take(session.lease, limit=limit, on_busy=on_busy))
+            except BaseException:
+                session.perhaps_taken = True  # the store may have got that far
                 raise
             if window is not None:
                 break
@@ -140,7 +143,7 @@ class LeasedMemory(Memory):
             look_s = min(look_s * 1.5, _LAST_LOOK_S)
         session.taken = True
         session.history, session.exists = window.history, window.exists
-        self._keeper().keep(session.lease, session)
+        session.keeper.keep(session.lease, session)
 
     def _keeper(self) -> LeaseKeeper:
         loop = asyncio.get_running_loop()
@@ -153,12 +156,15 @@ class LeasedMemory(Memory):
 class _LeasedSession(MemorySession):
     protects_append = True
 
-    def __init__(self, memory: LeasedMemory, lease: Lease) -> None:
+    def __init__(self, memory: LeasedMemory, lease: Lease, keeper: LeaseKeeper, locks: SessionLocks) -> None:
         super().__init__(from_internal(lease.session_id), [], exists=False)
         self.lease = lease
+        self.keeper = keeper
+        self.hold: Hold | None = None
         self.taken = False
+        self.perhaps_taken = False
         self._memory = memory
-        self._queued = True
+        self._locks = locks
 
     async def append(
         self,
@@ -178,7 +184,7 @@ class _LeasedSession(MemorySession):
         ttl_s: float | None,
     ) -> None:
         # From here on it is not prolonged: a prolongation that comes after the write would find it lost.
-        self._memory._keeper().let_go(self.lease)  # pyright: ignore[reportPrivateUsage]
+        self.keeper.let_go(self.lease)
         await self._memory._append(self.lease, messages, annotations, usage, ttl_s)  # pyright: ignore[reportPrivateUsage]
         self.taken = False
         self._let_go()
@@ -187,20 +193,26 @@ class _LeasedSession(MemorySession):
         """Give the session free where `append` has not done it."""
         try:
             if self.taken:
-                self.taken = False
                 await to_its_end(self._release())
+            elif self.perhaps_taken:
+                await to_its_end(self._try_to_release())
         finally:
             self._let_go()
 
     async def _release(self) -> None:
-        self._memory._keeper().let_go(self.lease)  # pyright: ignore[reportPrivateUsage]
+        self.keeper.let_go(self.lease)
         try:
             await self._memory._release(self.lease)  # pyright: ignore[reportPrivateUsage]
         except MemoryUnavailableError as error:
             _log.warning("session %r is given free only when its lease runs out: %s", self.session_id, error)
 
+    async def _try_to_release(self) -> None:
+        """Release what may not be taken; where the store is away, its fault is told already."""
+        with suppress(MemoryUnavailableError, TimeoutError):
+            async with asyncio.timeout(_TRY_S):
+                await self._memory._release(self.lease)  # pyright: ignore[reportPrivateUsage]
+
     def _let_go(self) -> None:
-        if self._queued:
-            self._queued = False
-            self._memory._keeper().let_go(self.lease)  # pyright: ignore[reportPrivateUsage]
-            self._memory._locks.release(self.lease.session_id)  # pyright: ignore[reportPrivateUsage]
+        self.keeper.let_go(self.lease)
+        if self.hold is not None:
+            self._locks.release(self.hold)

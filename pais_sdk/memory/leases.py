@@ -57,13 +57,14 @@ class LeaseKeeper:
     def let_go(self, lease: Lease) -> None:
         """Prolong a lease no longer."""
         self._held.pop(lease, None)
+        if not self._held and self._timer is not None:
+            self._timer.cancel()  # it would keep its loop
+            self._timer = None
 
     async def close(self) -> None:
         """Stop prolonging anything."""
-        self._held.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for lease in list(self._held):
+            self.let_go(lease)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -73,8 +74,7 @@ class LeaseKeeper:
 
     def _begin(self) -> None:
         self._timer = None
-        if self._held:
-            self._task = asyncio.get_running_loop().create_task(self._renew_all())
+        self._task = asyncio.get_running_loop().create_task(self._renew_all())
 
     async def _renew_all(self) -> None:
         leases = list(self._held)

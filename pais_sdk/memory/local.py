@@ -18,7 +18,7 @@ from .append import appended, new_record
 from .base import STATELESS_TTL_S, Memory, OnBusy
 from .event_log import Annotation, SessionLog
 from .events import MemoryEvent
-from .locks import SessionLocks
+from .locks import Hold, SessionLocks
 from .message_json import pack_event, pack_message, pack_record, unpack_event, unpack_record
 from .page import SessionPage, from_cursor, to_cursor
 from .retention import Retention
@@ -63,12 +63,12 @@ class LocalMemory(Memory):
         self, session_id: str, *, limit: int | None = None, wait_s: float = 30, on_busy: OnBusy = "queue"
     ) -> AsyncGenerator[MemorySession]:
         held = _LocalSession(self, session_id)
-        await self._locks.acquire(session_id, held.interrupt, wait_s=wait_s, on_busy=on_busy)
+        hold = await self._locks.acquire(session_id, held.interrupt, wait_s=wait_s, on_busy=on_busy)
         try:
-            held.read(limit)
+            held.begin(hold, limit)
             yield held
         finally:
-            held.release()
+            self._locks.release(hold)
 
     async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
         packed = [pack_event(event) for event in events]
@@ -178,9 +178,10 @@ class _LocalSession(MemorySession):
         super().__init__(from_internal(internal_id), [], exists=False)
         self._memory = memory
         self._internal_id = internal_id
-        self._held = True
+        self._hold: Hold | None = None
 
-    def read(self, limit: int | None) -> None:
+    def begin(self, hold: Hold, limit: int | None) -> None:
+        self._hold = hold
         window = self._memory._window(self._internal_id, limit)  # pyright: ignore[reportPrivateUsage]
         self.exists, self.history = window is not None, window or []
 
@@ -193,12 +194,8 @@ class _LocalSession(MemorySession):
         ttl_s: float | None = None,
     ) -> None:
         self._memory._append(self._internal_id, messages, annotations, usage, ttl_s)  # pyright: ignore[reportPrivateUsage]
-        self.release()
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            self._memory._locks.release(self._internal_id)  # pyright: ignore[reportPrivateUsage]
+        if self._hold is not None:
+            self._memory._locks.release(self._hold)  # pyright: ignore[reportPrivateUsage]
 
 
 def _copy(record: ConversationRecord) -> ConversationRecord:

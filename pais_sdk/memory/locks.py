@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..errors import SessionBusyError
@@ -15,9 +16,19 @@ from .session_id import from_internal
 
 
 @dataclass(eq=False)
+class Hold:
+    """Who holds a session: given back with `SessionLocks.release`."""
+
+    session_id: str
+    loop: asyncio.AbstractEventLoop
+    interrupt: Callable[[], None] | None  # None between the release and the moment when the next one wakes up
+
+
+@dataclass(eq=False)
 class _Waiter:
     loop: asyncio.AbstractEventLoop
     granted: asyncio.Future[None]
+    hold: Hold
     interrupts: bool
 
     def wake(self) -> bool:
@@ -33,22 +44,26 @@ class _Waiter:
 
 
 @dataclass(eq=False)
-class _Holder:
-    interrupt: Callable[[], None] | None  # None between the release and the moment when the next one wakes up
+class _Lock:
+    hold: Hold
     waiting: deque[_Waiter] = field(default_factory=deque[_Waiter])
 
 
 class SessionLocks:
-    """One lock for each session, with a queue in order of arrival; safe from any thread."""
+    """One lock for each session, with a queue in order of arrival; safe from any thread.
+
+    A holder whose event loop was closed holds nothing any more.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[str, _Holder] = {}
+        self._held: dict[str, _Lock] = {}
         self._guard = threading.Lock()
 
     def is_held(self, session_id: str) -> bool:
-        return session_id in self._held
+        lock = self._held.get(session_id)
+        return lock is not None and not lock.hold.loop.is_closed()
 
-    async def acquire(self, session_id: str, interrupt: Callable[[], None], *, wait_s: float, on_busy: OnBusy) -> None:
+    async def acquire(self, session_id: str, interrupt: Callable[[], None], *, wait_s: float, on_busy: OnBusy) -> Hold:
         """Take the lock, or raise SessionBusyError.
 
         Args:
@@ -58,48 +73,59 @@ class SessionLocks:
             on_busy: `reject` does not wait; `interrupt` asks the holder to stop first.
         """
         began = time.monotonic()
+        loop = asyncio.get_running_loop()
         with self._guard:
-            holder = self._held.get(session_id)
-            if holder is None:
-                self._held[session_id] = _Holder(interrupt)
-                return
+            lock = self._held.get(session_id)
+            if lock is not None and lock.hold.loop.is_closed():
+                self._pass_on(lock)
+                lock = self._held.get(session_id)
+            if lock is None:
+                hold = Hold(session_id, loop, interrupt)
+                self._held[session_id] = _Lock(hold)
+                return hold
             if on_busy == "reject" or wait_s <= 0:
                 raise SessionBusyError(from_internal(session_id))
-            loop = asyncio.get_running_loop()
-            waiter = _Waiter(loop, loop.create_future(), interrupts=on_busy == "interrupt")
-            holder.waiting.append(waiter)
-            stop_holder = holder.interrupt if waiter.interrupts else None
-        if stop_holder is not None:
-            stop_holder()
+            waiter = _Waiter(loop, loop.create_future(), Hold(session_id, loop, None), on_busy == "interrupt")
+            lock.waiting.append(waiter)
+            stop_holder = lock.hold.interrupt if waiter.interrupts else None
         try:
+            if stop_holder is not None:
+                with suppress(RuntimeError):  # its loop was closed just now
+                    stop_holder()
             async with asyncio.timeout(wait_s):
                 await waiter.granted
         except BaseException as error:
-            self._give_up(session_id, waiter)
+            self._give_up(waiter)
             if isinstance(error, TimeoutError):
                 raise SessionBusyError(from_internal(session_id), waited_s=round(time.monotonic() - began, 3)) from None
             raise
         with self._guard:
-            holder = self._held[session_id]
-            holder.interrupt = interrupt
-            unwanted = any(waiter.interrupts for waiter in holder.waiting)
+            waiter.hold.interrupt = interrupt
+            unwanted = any(waiter.interrupts for waiter in lock.waiting)
         if unwanted:  # somebody who came later wants our place already
             interrupt()
+        return waiter.hold
 
-    def release(self, session_id: str) -> None:
-        """Hand the lock to the next in the queue, if there is one."""
+    def release(self, hold: Hold) -> None:
+        """Hand the lock to the next in the queue, if there is one; nothing where it is held no more."""
         with self._guard:
-            holder = self._held[session_id]
-            while holder.waiting:
-                holder.interrupt = None
-                if holder.waiting.popleft().wake():
-                    return
-            del self._held[session_id]
+            lock = self._held.get(hold.session_id)
+            if lock is not None and lock.hold is hold:
+                self._pass_on(lock)
 
-    def _give_up(self, session_id: str, waiter: _Waiter) -> None:
-        with self._guard:
-            holder = self._held.get(session_id)
-            if holder is not None and waiter in holder.waiting:
-                holder.waiting.remove(waiter)
+    def _pass_on(self, lock: _Lock) -> None:
+        session_id = lock.hold.session_id
+        while lock.waiting:
+            waiter = lock.waiting.popleft()
+            lock.hold = waiter.hold
+            if waiter.wake():
                 return
-        self.release(session_id)  # it was handed over just when its waiter gave up
+        del self._held[session_id]
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        with self._guard:
+            lock = self._held.get(waiter.hold.session_id)
+            if lock is not None and waiter in lock.waiting:
+                lock.waiting.remove(waiter)
+                return
+        self.release(waiter.hold)  # it was handed over just when its waiter gave up

@@ -28,11 +28,18 @@ def pack_message(message: ModelMessage) -> bytes:
 
 
 def unpack_messages(packed: Sequence[bytes | str]) -> list[ModelMessage]:
-    """Return the messages of what `pack_message` gave, in one go: that takes half the time of one by one."""
+    """Return the messages of what `pack_message` gave, in one go: that takes half the time of one by one.
+
+    Raises:
+        MemoryUnavailableError: They cannot be read, as those of a newer version of Pydantic AI may be.
+    """
     if not packed:
         return []
     texts = [text if isinstance(text, bytes) else text.encode() for text in packed]
-    return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(texts) + b"]")
+    try:
+        return ModelMessagesTypeAdapter.validate_json(b"[" + b",".join(texts) + b"]")
+    except ValueError as error:
+        raise MemoryUnavailableError("a stored message cannot be read") from error
 
 
 def pack_record(record: ConversationRecord) -> bytes:
@@ -45,8 +52,15 @@ def pack_record(record: ConversationRecord) -> bytes:
 
 
 def unpack_record(packed: bytes | str) -> ConversationRecord:
-    """Return the record of what `pack_record` gave."""
-    return _adapter(ConversationRecord).validate_json(packed)
+    """Return the record of what `pack_record` gave.
+
+    Raises:
+        MemoryUnavailableError: It cannot be read.
+    """
+    try:
+        return _adapter(ConversationRecord).validate_json(packed)
+    except ValueError as error:
+        raise MemoryUnavailableError("a stored record cannot be read") from error
 
 
 def pack_event(event: MemoryEvent) -> bytes:
@@ -66,8 +80,15 @@ def pack_event(event: MemoryEvent) -> bytes:
 
 
 def unpack_event(packed: bytes | str) -> MemoryEvent:
-    """Return the event of what `pack_event` gave."""
-    data: dict[str, Any] = from_json(packed)
+    """Return the event of what `pack_event` gave.
+
+    Raises:
+        MemoryUnavailableError: It cannot be read.
+    """
+    try:
+        data: dict[str, Any] = from_json(packed)
+    except ValueError as error:
+        raise MemoryUnavailableError("a stored event cannot be read") from error
     return MemoryEvent(
         event_id=data["event_id"],
         timestamp=datetime.fromisoformat(data["timestamp"]),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ..errors import ConfigurationError
 
+LONGEST_S = 100 * 365 * 86_400.0
+"""What is to be kept for longer is kept for ever."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
@@ -24,11 +27,13 @@ class Retention:
         for name, limit in limits.items():
             if limit is not None and limit < 1:
                 raise ConfigurationError(f"{name}={limit!r} keeps nothing; use 1 or more, None for no limit")
-        if self.ttl_s is not None and not self.ttl_s > 0:
-            raise ConfigurationError(f"ttl_s={self.ttl_s!r} keeps nothing; use more than 0, None for no limit")
+        if self.ttl_s is not None and not 0 < self.ttl_s <= LONGEST_S:
+            raise ConfigurationError(f"ttl_s={self.ttl_s!r} is no time; use more than 0 seconds, None for no limit")
 
     def ttl_of(self, ttl_s: float | None) -> float | None:
-        """Return the seconds that a session is kept whose writer asked for `ttl_s`."""
+        """Return the seconds that a session is kept whose writer asked for `ttl_s`; None for ever."""
+        if ttl_s is not None and not ttl_s <= LONGEST_S:
+            ttl_s = None
         if ttl_s is None or self.ttl_s is None:
             return self.ttl_s if ttl_s is None else ttl_s
         return min(ttl_s, self.ttl_s)

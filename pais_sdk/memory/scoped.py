@@ -13,7 +13,7 @@ from .event_log import SessionLog
 from .events import MemoryEvent
 from .page import SessionPage
 from .session import MemorySession
-from .session_id import check_session_id, from_internal, scope_of, to_internal
+from .session_id import check_scope, check_session_id, from_internal, scope_of, to_internal
 
 
 class ScopedMemory(Memory):
@@ -21,7 +21,7 @@ class ScopedMemory(Memory):
 
     def __init__(self, memory: Memory, scope: str) -> None:
         self._memory = memory
-        self._scope = scope
+        self._scope = check_scope(scope)
         self.stateless_ttl_s = memory.stateless_ttl_s
         self.is_shared = memory.is_shared
 

@@ -60,6 +60,6 @@ class MemorySession:
             ttl_s: Seconds after which the session may be forgotten; None for the memory's own rule.
 
         Raises:
-            MemoryUnavailableError: Nothing of it was stored.
+            MemoryUnavailableError: Nothing of it was stored; where the store went away without an answer, it may be.
         """
         raise NotImplementedError

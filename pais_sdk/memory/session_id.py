@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 
-from ..errors import InvalidSessionIdError
+from ..errors import InvalidRequestError, InvalidSessionIdError
 
 _VALID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LONGEST_SCOPE = 256
 _SEPARATOR = "/"  # never part of a session id, so the last one always ends the scope
 
 
@@ -21,6 +22,15 @@ def check_session_id(session_id: object) -> str:
     if isinstance(session_id, str) and _VALID.fullmatch(session_id):
         return session_id
     raise InvalidSessionIdError(session_id)
+
+
+def check_scope(scope: str) -> str:
+    """Return `scope`, or raise InvalidRequestError where no store can tell it from others."""
+    if len(scope) > _LONGEST_SCOPE or "\0" in scope or any("\ud800" <= character <= "\udfff" for character in scope):
+        raise InvalidRequestError(
+            f"a scope has at most {_LONGEST_SCOPE} characters, none of them NUL or half of one", param="scope"
+        )
+    return scope
 
 
 def to_internal(scope: str | None, session_id: str) -> str:
