@@ -36,6 +36,13 @@ class _Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class _Session:
+    session_id: str
+    used_us: int | None
+    """When it was used last; None where the memory does not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Placed:
     """An event and its place among those of all sessions."""
 
@@ -83,7 +90,8 @@ async def session_events(
             events = [event for event in events if types is None or event.event_type in types]
             if found and limit is not None and len(events) > limit:
                 break
-    _check_found(found)
+    if not found:
+        raise _not_found()
     page = EventPage(events if limit is None else events[-limit:])
     page.next = page[0].event_id if len(events) > len(page) else None
     return page
@@ -96,61 +104,67 @@ async def scope_events(
     border = None if before is None else await _border(memory, before)
     newest: list[_Placed] = []
     wanted = None if limit is None else limit + 1
-    after: str | None = None
-    while True:
-        page = await memory.read_page(limit=100, cursor=after)
-        for index, session_id in enumerate(page):
-            # Sessions come newest first: one that was used before the oldest event that is wanted has none of them.
-            if wanted is not None and len(newest) >= wanted and len(page.used) > index:
+    async with aclosing(_sessions(memory)) as sessions:
+        async for session in sessions:
+            floor_us: int | None = None
+            if wanted is not None and len(newest) >= wanted:
                 newest = heapq.nlargest(wanted, newest, key=lambda placed: placed.place)
-                if _us(page.used[index].timestamp()) < newest[-1].when_us:
-                    return _page_of(newest, limit)
-            last_us = _us(page.used[index].timestamp()) if len(page.used) > index else None
-            newest.extend(await _newest_of(memory, session_id, last_us, types, wanted, border))
-        after = page.next
-        if after is None:
-            return _page_of(newest, limit)
+                floor_us = newest[-1].when_us
+                # Sessions come newest first: one that was used before the oldest event wanted has none of them.
+                if session.used_us is not None and session.used_us < floor_us:
+                    break
+            newest.extend(await _newest_of(memory, session, types, wanted, border, floor_us))
+    return _page_of(newest, limit)
 
 
 async def _border(memory: _Readable, before: str) -> _Before:
     if cursor := _CURSOR.fullmatch(before):
         return _Before((int(cursor[1]), cursor[2]), cursor[3])
-    after: str | None = None  # an event's id says nothing about its place
-    while True:
-        page = await memory.read_page(limit=100, cursor=after)
-        for index, session_id in enumerate(page):
-            last_us = _us(page.used[index].timestamp()) if len(page.used) > index else None
-            for placed in await _newest_of(memory, session_id, last_us, None, None, None):
+    async with aclosing(_sessions(memory)) as sessions:  # an event's id says nothing about its place
+        async for session in sessions:
+            for placed in await _newest_of(memory, session, None, None, None, None):
                 if placed.event.event_id == before:
                     return _Before(placed.place, before)
-        after = page.next
-        _check_found(after is not None)
+    raise _not_found()
+
+
+async def _sessions(memory: _Readable) -> AsyncGenerator[_Session]:
+    cursor: str | None = None
+    size = 8  # the newest of a few sessions are often enough
+    while True:
+        page = await memory.read_page(limit=size, cursor=cursor)
+        for index, session_id in enumerate(page):
+            yield _Session(session_id, _us(page.used[index].timestamp()) if page.used else None)
+        cursor, size = page.next, 100
+        if cursor is None:
+            return
 
 
 async def _newest_of(
     memory: _Readable,
-    session_id: str,
-    last_us: int | None,
+    session: _Session,
     types: Collection[str] | None,
     wanted: int | None,
     border: _Before | None,
+    floor_us: int | None,
 ) -> Sequence[_Placed]:
-    """Return the events of one session that may be wanted, the newest first."""
+    """Return the events of one session that may be wanted, the newest first; none before `floor_us` is."""
     found: Sequence[_Placed] = ()
-    async with aclosing(_windows(memory, session_id, wanted)) as windows:
+    async with aclosing(_windows(memory, session.session_id, wanted if floor_us is None else 8)) as windows:
         async for window in windows:
-            found = _placed(session_id, window, last_us)
-            if border is not None:
-                found = border.cut(found)
+            placed = _placed(session, window)
+            found = placed if border is None else border.cut(placed)
             found = [placed for placed in found if types is None or placed.event.event_type in types]
             if wanted is not None and len(found) >= wanted:
                 return found[:wanted]
+            if floor_us is not None and placed and placed[-1].when_us < floor_us:
+                break
     return found
 
 
 async def _windows(memory: _Readable, session_id: str, limit: int | None) -> AsyncGenerator[list[MemoryEvent]]:
     """Yield ever more of a session's newest events, in order, until it is all that there is."""
-    window = None if limit is None else max(limit + 1, 16)  # most messages are at least one event
+    window = None if limit is None else max(limit + 1, 8)  # most messages are at least one event
     while True:
         log = await memory.read_log(session_id, limit=window)
         yield [] if log is None else in_order(log)
@@ -159,13 +173,14 @@ async def _windows(memory: _Readable, session_id: str, limit: int | None) -> Asy
         window *= 4
 
 
-def _placed(session_id: str, events: Sequence[MemoryEvent], last_us: int | None) -> list[_Placed]:
+def _placed(session: _Session, events: Sequence[MemoryEvent]) -> list[_Placed]:
     """Return a session's events, the newest first; none counts as later than one after it, or than its last use."""
     placed: list[_Placed] = []
+    last_us = session.used_us
     for event in reversed(events):
         when_us = _us(when_of(event))
         last_us = when_us if last_us is None else min(when_us, last_us)
-        placed.append(_Placed(last_us, session_id, event))
+        placed.append(_Placed(last_us, session.session_id, event))
     return placed
 
 
@@ -181,6 +196,5 @@ def _page_of(newest: Iterable[_Placed], limit: int | None) -> EventPage:
     return page
 
 
-def _check_found(found: bool) -> None:
-    if not found:
-        raise InvalidRequestError("there is no such event to begin before; begin again without it", param="before")
+def _not_found() -> InvalidRequestError:
+    return InvalidRequestError("there is no such event to begin before; begin again without it", param="before")
