@@ -6,20 +6,36 @@ import asyncio
 import re
 import sqlite3
 import sys
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from anyio import fail_after
+from anyio import CancelScope, fail_after
+from pydantic_ai.conversation_store import ConversationEntry, ConversationRecord
 from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, UserPromptPart
+from sqlalchemy.exc import DBAPIError
 
-from pais_sdk import ConfigurationError, MemoryUnavailableError, SessionBusyError
+from pais_sdk import ConfigurationError, InvalidRequestError, MemoryUnavailableError, SessionBusyError
 from pais_sdk.memory.leases import Lease
-from pais_sdk.memory.sql import SQLiteMemory, SQLMemory, schema, sqlite, statements
+from pais_sdk.memory.sql import (
+    SQLiteMemory,
+    SQLMemory,
+    changes,
+    dropping,
+    housekeeping,
+    postgres,
+    schema,
+    sqlite,
+    statements,
+)
 from pais_sdk.memory.sql.appending import Append
+from pais_sdk.memory.sql.connection import SqlConnection
+from pais_sdk.memory.sql.postgres import PostgresConnection
 
 from .postgres import postgres_url
 
@@ -482,3 +498,259 @@ async def test_a_write_that_is_in_the_way_of_another_is_tried_again(url: str) ->
         with fail_after(60):
             await asyncio.gather(use("a", "b"), use("b", "a"))
             await run_in(memory, "a")
+
+
+# --- what sessions share
+
+
+async def exchange_in(memory: SQLMemory, session_id: str, run_id: str) -> None:
+    """Store one exchange of a run of its own."""
+    async with memory.open_session(session_id) as session:
+        await session.append(
+            [ModelRequest([UserPromptPart("hi")], run_id=run_id), ModelResponse([TextPart("hello")], run_id=run_id)]
+        )
+
+
+async def runs_in(memory: SQLMemory, session_id: str) -> list[str | None]:
+    """Return which runs a session has."""
+    conversation = await memory.load(session_id)
+    assert conversation is not None
+    return [message.run_id for message in conversation.messages[::2]]
+
+
+async def test_a_run_stored_in_a_fork_while_what_it_was_forked_from_is_deleted_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_members = dropping.read_members
+
+    async with postgres_url() as url, SQLMemory(url) as memory:
+        await exchange_in(memory, "a", "1")
+        await memory.fork("a", new_conversation_id="fork")
+
+        async def read_and_append(connection: SqlConnection, families: Sequence[str]) -> list[Any]:
+            members = await read_members(connection, families)
+            await exchange_in(memory, "fork", "2")
+            return members
+
+        monkeypatch.setattr(dropping, "read_members", read_and_append)
+        with fail_after(60):
+            assert await memory.delete_session("a")
+        assert await runs_in(memory, "fork") == ["1", "2"]
+
+
+async def test_a_session_whose_messages_another_gets_while_it_is_held_keeps_them(url: str) -> None:
+    async with SQLMemory(url) as memory:
+        await exchange_in(memory, "held", "1")
+        await memory.create_session("other")
+        held, other = await memory.read_record("held"), await memory.read_record("other")
+        assert held is not None
+        assert other is not None
+        async with memory.open_session("held") as session:
+            await memory.write_record(
+                ConversationRecord(conversation_id="other", head_id=held.head_id), expected_revision=other.revision
+            )
+            await session.append(EXCHANGE)
+        await memory.delete_session("other")
+        assert await runs_in(memory, "held") == ["1", "r"]
+
+
+async def test_entries_that_are_stored_for_two_sessions_stay_until_both_are_deleted(url: str) -> None:
+    async with SQLMemory(url) as memory:
+        await exchange_in(memory, "a", "1")
+        record = await memory.read_record("a")
+        assert record is not None
+        entries = await memory.read_history(record.head_id)
+        copy = ConversationRecord(conversation_id="copy", head_id=record.head_id)
+        await memory.write_record(copy, new_entries=entries, expected_revision=None)
+        await memory.delete_session("a")
+        assert await runs_in(memory, "copy") == ["1"]
+        await memory.delete_session("copy")
+        assert await table(url, "SELECT COUNT(*) FROM pais_entries") == [(0,)]
+
+
+async def test_families_that_become_one_while_somebody_waits_to_lock_them_are_locked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with postgres_url() as url, SQLMemory(url) as memory:
+        for session_id in ("a", "b"):
+            await exchange_in(memory, session_id, session_id)
+        database = await memory._database()
+        locked: list[str] = []
+
+        async def merged(connection: SqlConnection, families: Sequence[str]) -> None:
+            if not locked:
+                await database.change("UPDATE pais_sessions SET family = 'new'")
+            locked.extend(families)
+
+        monkeypatch.setattr(PostgresConnection, "lock_families", merged)
+        await database.write(partial(changes.lock_families, session_id="a", entry_ids=()))
+        assert locked[1:] == ["new"]
+
+
+async def test_a_session_that_is_used_when_it_is_about_to_go_stays(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop = housekeeping.drop_free_unused
+    async with SQLMemory(url, max_sessions=2) as memory, SQLMemory(url) as other:
+        database = await memory._database()
+        for session_id in ("a", "b"):
+            await run_in(other, session_id)
+        tried: list[list[str]] = []
+
+        async def use_first(connection: SqlConnection, used_us: dict[str, int]) -> None:
+            tried.append([*used_us])
+            await drop(connection, used_us)
+
+        evict = database.write
+
+        async def write(work: Any, **options: Any) -> Any:
+            if isinstance(work, partial) and work.func is use_first and not tried:
+                await run_in(other, "a")
+            return await evict(work, **options)
+
+        monkeypatch.setattr(housekeeping, "drop_free_unused", use_first)
+        monkeypatch.setattr(database, "write", write)
+        await run_in(memory, "c")
+        assert tried == [["a"]]
+        assert sorted(await memory.list_sessions()) == ["a", "b", "c"]
+        await run_in(memory, "d")
+        assert tried[1:] == [["b", "c"]]
+        assert sorted(await memory.list_sessions()) == ["a", "d"]
+
+
+# --- time
+
+
+async def test_a_lease_for_which_the_file_was_waited_for_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pais.db"
+    with fail_after(60):
+        async with SQLiteMemory(path) as memory, script(LOCK, path) as process:
+            await memory.create_session("s")
+            database = await memory._database()
+            assert await says(process) == "locked"
+            asked = asyncio.Event()
+
+            async def take() -> int:
+                asked.set()
+                values = {"id": "s", "token": "t", "process": "p", "lease_us": 0}
+                await database.change(statements.TAKE, **values)
+                return (await database.read("SELECT until_us FROM pais_leases"))[0][0]
+
+            taking = asyncio.create_task(take())
+            await asked.wait()
+            await memory.read_page()  # a round on another thread
+            free_us = time.time_ns() // 1000
+            await process.communicate(b"\n")
+            assert await taking >= free_us
+
+
+async def test_the_server_gives_a_statement_up_before_we_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = postgres.CONNECT_ARGUMENTS["server_settings"]
+    assert int(settings["statement_timeout"]) < 1000 * postgres.CONNECT_ARGUMENTS["command_timeout"]
+    monkeypatch.setitem(settings, "statement_timeout", "200")
+    async with postgres_url() as url, SQLMemory(url) as memory:
+        await run_in(memory)
+        other: Any = await asyncpg.connect(url)
+        async with memory.open_session("s") as session, other.transaction():
+            await other.execute("SELECT 1 FROM pais_sessions FOR UPDATE")
+            with fail_after(20), pytest.raises(MemoryUnavailableError, match="statement timeout"):
+                await session.append(EXCHANGE)
+        await other.close()
+        assert await runs_in(memory, "s") == ["r"]
+
+
+# --- cancellation
+
+
+async def test_a_cancelled_scope_closes_what_it_does_not_keep(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    memory = SQLMemory(url)
+    with fail_after(60):
+        with CancelScope() as scope:
+            asyncio.get_running_loop().call_soon(scope.cancel)
+            await memory.open()
+        assert scope.cancelled_caught
+        await run_in(memory)
+        database = await memory._database()
+        connection = await database._readers.acquire()
+        with CancelScope() as scope:
+            scope.cancel()
+            await database._readers.release(connection)
+            await database.close()
+        await memory.close()
+    assert caplog.records == []
+
+
+# --- another file
+
+
+async def remove(path: Path) -> None:
+    """Remove a database with all that belongs to it."""
+    for file in path.parent.iterdir():
+        file.unlink()
+
+
+async def test_a_file_that_is_removed_is_reported_and_then_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "pais.db"
+    async with SQLiteMemory(path) as memory:
+        await run_in(memory)
+        await memory.check()
+        await remove(path)
+        with pytest.raises(MemoryUnavailableError, match="removed or replaced"):
+            await memory.check()
+        await memory.check()
+        assert await memory.list_sessions() == []
+        await run_in(memory, "new")
+        async with SQLiteMemory(path) as other:
+            assert await other.list_sessions() == ["new"]
+
+
+async def test_a_connection_is_not_made_to_a_file_that_came_instead(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "pais.db"
+    async with SQLiteMemory(path) as memory:
+        await run_in(memory)
+        database = await memory._database()
+        await remove(path)
+        with pytest.raises(DBAPIError, match="unable to open"):  # also where it goes between the look and this
+            await memory._dialect.connect(first=False)
+        path.parent.rmdir()
+        path.parent.write_text("no folder")
+        with pytest.raises(MemoryUnavailableError, match="removed or replaced"):
+            await asyncio.gather(*(database.read("SELECT 1") for _ in range(4)))
+        with pytest.raises(ConfigurationError, match="cannot be made"):
+            await memory.list_sessions()
+        path.parent.unlink()
+        assert await memory.list_sessions() == []
+
+
+@pytest.mark.parametrize("path", ["a\0b", "file:a\0b", "\ud800"])
+def test_a_name_that_no_file_can_have_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="no file can have the name"):
+        SQLiteMemory(path)
+
+
+# --- what cannot be kept
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\ud800b"])
+async def test_ids_and_labels_that_cannot_be_kept_are_refused_and_leave_nothing(url: str, bad: str) -> None:
+    async with SQLMemory(url) as memory:
+        labelled = ConversationRecord(conversation_id="s", head_id=None, scope=bad)
+        named = ConversationRecord(conversation_id="s", head_id=bad)
+        entry = ConversationEntry(id=bad, parent_id=None, message=EXCHANGE[0])
+        for refused in (
+            run_in(memory, bad),
+            memory.annotate(bad, []),
+            memory.write_record(labelled, expected_revision=None),
+            memory.write_record(named, new_entries=[entry], expected_revision=None),
+        ):
+            with pytest.raises(InvalidRequestError, match="NUL or half of a character"):
+                await refused
+        assert await memory.list_sessions() == []
+        assert await table(url, "SELECT session_id FROM pais_leases") == []
+
+
+async def test_postgres_is_there_although_it_is_asked_for_what_it_cannot_keep() -> None:
+    async with postgres_url() as url, SQLMemory(url) as memory:
+        for bad in ("a\0b", "a\ud800b"):
+            for refused in (memory.read_record(bad), memory.read_records(scope=bad), memory.read_history(bad)):
+                with pytest.raises(InvalidRequestError, match="NUL or half of a character"):
+                    await refused
+        await memory.check()

@@ -9,7 +9,7 @@ from pydantic_ai.conversation_store import ConversationConflict, ConversationEnt
 
 from ..append import new_record
 from .connection import SqlConnection, Step
-from .dropping import drop_sessions
+from .dropping import drop_sessions, lock_all
 from .places import PlacedEntry, placed
 from .state import SessionState, read_places, read_state, session_values
 from .statements import (
@@ -53,24 +53,24 @@ async def write_record(
     session_id, head_id = record.conversation_id, record.head_id
     new_ids = {entry.id for entry in entries}
     named = {entry.parent_id for entry in entries} | {head_id}
-    stored_ids = [entry_id for entry_id in named if entry_id is not None and entry_id not in new_ids]
-    await lock_families(connection, session_id, stored_ids)
+    ids = [
+        entry_id for entry_id in named | new_ids if entry_id is not None
+    ]  # new ones may be stored for another session
+    await lock_families(connection, session_id, ids)
     state = await seen_state(connection, session_id)
     if (None if state is None else state.revision) != expected:
         raise ConversationConflict(session_id)
-    places, families = await read_places(connection, stored_ids)
+    places, families = await read_places(connection, ids)
     if head_id is not None and head_id not in new_ids and head_id not in places:
         raise ConversationConflict(session_id)
     family = state.family if state is not None else min(families, default=record.revision)
-    for other in families - {family}:  # from now on they share messages
-        await connection.fetch(FAMILY_OF_ENTRIES, family=family, other=other)
-        await connection.fetch(FAMILY_OF_SESSIONS, family=family, other=other)
     rows = placed(entries, packed, places)
     places.update((row.id, row.place) for row in rows)
     depth = 0 if head_id is None else places[head_id].depth + 1
     step, written = session_step(record, state, family=family, depth=depth, ttl_s=ttl_s)
     if await connection.run([step, *entry_steps(rows, family)], atomic=False) is None:
         raise ConversationConflict(session_id)
+    await _merge_families(connection, family, ids)
     return written
 
 
@@ -146,6 +146,15 @@ def annotation_steps(session_id: str, events: Sequence[str], *, after: int, keep
 
 async def lock_families(connection: SqlConnection, session_id: str, entry_ids: Sequence[str]) -> None:
     """Keep others from deleting what a session, or one that is to have these entries, shares."""
+    await lock_all(connection, FAMILIES, id=session_id, ids=connection.dialect.pack_ids(entry_ids))
+
+
+async def _merge_families(connection: SqlConnection, family: str, entry_ids: Sequence[str]) -> None:
+    """Make one family of all that have any of these entries, for from now on they share messages."""
+    _, families = await read_places(connection, entry_ids)  # again: another may have stored the same ones meanwhile
     if connection.dialect.shared:
-        rows = await connection.fetch(FAMILIES, id=session_id, ids=connection.dialect.pack_ids(entry_ids))
-        await connection.lock_families([row[0] for row in rows])
+        await connection.lock_families(sorted(families))
+    for other in families - {family}:
+        # First the sessions: what is stored for one of the other family after that is stored again, for this one.
+        await connection.fetch(FAMILY_OF_SESSIONS, family=family, other=other)
+        await connection.fetch(FAMILY_OF_ENTRIES, family=family, other=other)

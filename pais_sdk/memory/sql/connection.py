@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -54,16 +54,20 @@ class Dialect(ABC):
         """Return the value of `:ids`."""
 
     @abstractmethod
-    async def connect(self) -> SqlConnection:
-        """Open a connection."""
+    async def connect(self, *, first: bool) -> SqlConnection:
+        """Open a connection; if it is the first, a database that is a file is made where there is none."""
+
+    @abstractmethod
+    async def place(self) -> Hashable:
+        """Return what shows that another database is in the place of this one; None where nothing can show it."""
 
     @abstractmethod
     def failure(self, error: Exception, *, opening: bool) -> PaisError | None:
         """Return what to raise for an error of the driver; None for one that is not the database's."""
 
-    async def _new_connection(self) -> tuple[AsyncConnection, Any]:
+    async def _new_connection(self, engine: AsyncEngine) -> tuple[AsyncConnection, Any]:
         """Return a connection and its driver's; nothing of SQLAlchemy complains where neither is ever closed."""
-        connection = await self._engine.connect()
+        connection = await engine.connect()
         pooled = await connection.get_raw_connection()
         driver = pooled.driver_connection
         pooled.detach()
@@ -122,7 +126,7 @@ class SqlConnection(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close it, whatever state it is in."""
+        """Close it, whatever state it is in; the cancellation of a scope does not break that off."""
 
     @abstractmethod
     async def lock_schema(self) -> None:

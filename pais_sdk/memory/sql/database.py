@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
+from ...errors import MemoryUnavailableError
 from .connection import Dialect, Row, SqlConnection, Step
 from .pool import ConnectionPool
 from .schema import check_version, migrate, stored_version
@@ -22,9 +23,13 @@ class Database:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._readers = ConnectionPool(dialect.connect, dialect.connections)
+        self.lost = False
+        """Whether another database, or none, was found in the place of this one, so that it is to be opened again."""
+        self._opened = False
+        self._place: Hashable = None
+        self._readers = ConnectionPool(self._connect, dialect.connections)
         # Where the database lets one write at a time, the others wait here: it would let them wait in no order.
-        self._writers = self._readers if dialect.shared else ConnectionPool(dialect.connect, 1)
+        self._writers = self._readers if dialect.shared else ConnectionPool(self._connect, 1)
 
     @classmethod
     async def open(cls, dialect: Dialect) -> Self:
@@ -38,6 +43,8 @@ class Database:
         try:
             with database._failures(opening=True):
                 await database._with(database._writers, _set_up)
+                database._place = await dialect.place()
+                database._opened = True
         except BaseException:
             await database.close()
             raise
@@ -47,6 +54,18 @@ class Database:
         """Close the connections; those in use when they are given back."""
         await self._readers.close()
         await self._writers.close()
+
+    async def check(self) -> None:
+        """Return where it is still the database that was opened.
+
+        Raises:
+            MemoryUnavailableError: Its file was removed or replaced.
+        """
+        if self.lost or await self.dialect.place() != self._place:
+            self.lost = True
+            raise MemoryUnavailableError(
+                "the file of the database was removed or replaced; what is there now is opened next"
+            )
 
     async def read(self, sql: str, **values: Any) -> Sequence[Row]:
         """Run one statement that reads."""
@@ -105,6 +124,11 @@ class Database:
                         raise
                 await asyncio.sleep(_PAUSE_S * attempt)
             return await self._with(self._writers, transaction)
+
+    async def _connect(self) -> SqlConnection:
+        if self._opened:
+            await self.check()
+        return await self.dialect.connect(first=not self._opened)
 
     async def _go(self, pool: ConnectionPool, call: Callable[[SqlConnection], Awaitable[T]]) -> T:
         with self._failures():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -19,30 +20,27 @@ from .statements import (
     LET_GO,
     MEMBERS,
     STILL_EXPIRED,
+    USED,
 )
 
 
-async def drop_free_sessions(connection: SqlConnection, ids: Sequence[str], *, expired: bool) -> None:
-    """Drop those of some sessions that nobody holds.
+async def drop_free_expired(connection: SqlConnection, ids: Sequence[str]) -> None:
+    """Drop those of some sessions whose time is over and that nobody holds."""
+    async with _held(connection, ids) as free:
+        await drop_expired(connection, free)
 
-    Args:
-        connection: In a transaction.
-        ids: The store's own.
-        expired: Only those whose time is over.
-    """
-    packed = connection.dialect.pack_ids(ids)
-    await _lock(connection, packed)
-    token = uuid.uuid4().hex
-    rows = await connection.fetch(HOLD, ids=packed, token=token)  # so that nobody takes one while it goes
-    free = [row[0] for row in rows]
-    await (drop_expired if expired else drop_sessions)(connection, free)
-    await connection.fetch(LET_GO, ids=packed, token=token)
+
+async def drop_free_unused(connection: SqlConnection, used_us: Mapping[str, int]) -> None:
+    """Drop those of some sessions that nobody holds and whose newest use is still this one."""
+    async with _held(connection, [*used_us]) as free:
+        rows = await connection.fetch(USED, ids=connection.dialect.pack_ids(free))
+        await drop_sessions(connection, [row[0] for row in rows if row[1] == used_us[row[0]]])
 
 
 async def drop_expired(connection: SqlConnection, ids: Sequence[str]) -> None:
     """Drop those of some sessions whose time is over, whoever holds them."""
     packed = connection.dialect.pack_ids(ids)
-    await _lock(connection, packed)
+    await lock_all(connection, FAMILIES_OF_SESSIONS, ids=packed)
     rows = await connection.fetch(STILL_EXPIRED, ids=packed)
     await drop_sessions(connection, [row[0] for row in rows])
 
@@ -76,7 +74,21 @@ def _tips(head_id: str | None, record: str) -> list[str]:
     return branches if head_id is None else [head_id, *branches]
 
 
-async def _lock(connection: SqlConnection, packed_ids: Any) -> None:
-    if connection.dialect.shared:
-        rows = await connection.fetch(FAMILIES_OF_SESSIONS, ids=packed_ids)
-        await connection.lock_families([row[0] for row in rows])
+async def lock_all(connection: SqlConnection, families: str, **values: Any) -> None:
+    """Lock the families that a statement finds, also those that they became part of while we waited for the lock."""
+    if not connection.dialect.shared:
+        return
+    locked: set[str] = set()
+    while new := {row[0] for row in await connection.fetch(families, **values)} - locked:
+        await connection.lock_families(sorted(new))
+        locked |= new
+
+
+@asynccontextmanager
+async def _held(connection: SqlConnection, ids: Sequence[str]) -> AsyncGenerator[list[str]]:
+    """Give those of some sessions that nobody holds, and that nobody takes until the end of the block."""
+    packed = connection.dialect.pack_ids(ids)
+    await lock_all(connection, FAMILIES_OF_SESSIONS, ids=packed)
+    token = uuid.uuid4().hex
+    yield [row[0] for row in await connection.fetch(HOLD, ids=packed, token=token)]
+    await connection.fetch(LET_GO, ids=packed, token=token)

@@ -9,7 +9,7 @@ from functools import partial
 from ..retention import Retention
 from .connection import Row
 from .database import Database
-from .dropping import drop_free_sessions
+from .dropping import drop_free_expired, drop_free_unused
 from .statements import DELETE_LEFT_LEASES, EXPIRED, OLDEST, SCOPES
 
 _EVERY, _AT_ONCE, _AT_MOST = 64, 50, 1000
@@ -50,7 +50,9 @@ class Housekeeper:
     async def expire(self, database: Database) -> None:
         """Drop sessions whose time is over, more than are created meanwhile, but not all at once."""
         rows = await database.read(EXPIRED, limit=2 * _EVERY)
-        await _drop(database, [row[0] for row in rows], expired=True)
+        ids = [row[0] for row in rows]
+        for start in range(0, len(ids), _AT_ONCE):
+            await database.write(partial(drop_free_expired, ids=ids[start : start + _AT_ONCE]))
         await database.change(DELETE_LEFT_LEASES)
 
     async def evict(self, database: Database, keep: str) -> None:
@@ -67,18 +69,15 @@ class Housekeeper:
         most = [(-count, oldest, scope) for scope, count, oldest in scopes]
         heapq.heapify(most)
         oldest_of: dict[str, deque[Row]] = {}
-        chosen: list[str] = []
+        chosen: list[Row] = []
         while len(chosen) < excess and most:
             count, _, scope = heapq.heappop(most)
             if scope not in oldest_of:
                 oldest_of[scope] = deque(await database.read(OLDEST, scope=scope, id=keep, limit=excess))
             oldest = oldest_of[scope]
             if oldest:  # else all that it has left are held
-                chosen.append(oldest.popleft()[1])
+                chosen.append(oldest.popleft())
                 heapq.heappush(most, (count + 1, oldest[0][0] if oldest else _NEVER, scope))
-        await _drop(database, chosen, expired=False)
-
-
-async def _drop(database: Database, ids: list[str], *, expired: bool) -> None:
-    for start in range(0, len(ids), _AT_ONCE):
-        await database.write(partial(drop_free_sessions, ids=ids[start : start + _AT_ONCE], expired=expired))
+        for start in range(0, len(chosen), _AT_ONCE):
+            used_us = {session_id: used for used, session_id in chosen[start : start + _AT_ONCE]}
+            await database.write(partial(drop_free_unused, used_us=used_us))

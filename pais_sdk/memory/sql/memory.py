@@ -34,6 +34,7 @@ from .housekeeping import Housekeeper
 from .places import pack_entries
 from .state import SessionState
 from .statements import RENEW, RESERVE, TAKE
+from .texts import check_texts
 from .trimming import trim
 from .urls import dialect_of, sqlite_url
 
@@ -83,7 +84,12 @@ class SQLMemory(LeasedMemory):
         await super().close()
         await self._databases.close()
 
+    async def check(self) -> None:
+        await (await self._database()).check()
+        await super().check()
+
     async def _take(self, lease: Lease, *, limit: int | None, on_busy: OnBusy) -> SessionWindow | None:
+        check_texts([lease.session_id])
         database = await self._database()
         values = {"id": lease.session_id, "process": lease.process}
         take = Step(TAKE, {**values, "token": lease.token, "lease_us": round(self._lease_s * 1_000_000)}, needed=True)
@@ -137,6 +143,7 @@ class SQLMemory(LeasedMemory):
         await self._written(database, await work.at_once(database) or await database.write(work, sees_itself=True))
 
     async def annotate(self, session_id: str, events: Sequence[MemoryEvent]) -> None:
+        check_texts([session_id])
         work = partial(
             annotate,
             session_id=session_id,
@@ -170,6 +177,8 @@ class SQLMemory(LeasedMemory):
         new_entries: Sequence[ConversationEntry] = (),
         expected_revision: str | None,
     ) -> None:
+        check_texts([record.conversation_id, record.scope, record.head_id, record.revision, *record.branches])
+        check_texts(text for entry in new_entries for text in (entry.id, entry.parent_id, entry.message.run_id))
         work = partial(
             write_record,
             record=record,
@@ -207,7 +216,11 @@ class SQLMemory(LeasedMemory):
         return database
 
     async def _database(self) -> Database:
-        return self._databases.ready() or await self._databases.get()
+        database = self._databases.ready()
+        if database is not None and database.lost:
+            await self._databases.close()
+            database = None
+        return database or await self._databases.get()
 
     async def _written(self, database: Database, written: Written) -> None:
         """Keep what retention says; what has just been written is stored whether or not that succeeds."""

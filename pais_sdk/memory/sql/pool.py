@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from anyio import CancelScope
+
 from ...errors import MemoryUnavailableError
 from .connection import SqlConnection
 
@@ -38,7 +40,11 @@ class ConnectionPool:
                 if connection.usable:
                     return connection
                 await connection.close()
-            return await self._make()
+            made: SqlConnection | None = None
+            with CancelScope(shield=True):  # the drivers do not clean up what is half made while all is cancelled
+                made = await self._make()
+            assert made is not None
+            return made
         except BaseException:
             self._free.release()
             raise

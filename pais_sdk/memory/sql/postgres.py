@@ -6,15 +6,17 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+from anyio import CancelScope
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ...errors import ConfigurationError, MemoryUnavailableError, PaisError
+from ...errors import ConfigurationError, InvalidRequestError, MemoryUnavailableError, PaisError
 from .connection import Dialect, Row, SqlConnection, Step
+from .texts import REFUSED
 
 _LIST = '(SELECT unnest(CAST(:{name} AS TEXT[])) COLLATE "C" AS id) AS {name}'
 _SCHEMA_LOCK, _FAMILY_LOCK = 0x70616973, 0x70616974
-_CONNECT_S, _ANSWER_S = 10.0, 30.0
+_CONNECT_S, _GIVE_UP_S, _ANSWER_S = 10.0, 25.0, 30.0
 
 # Every statement is a look-up or a walk in an index. A planner that knows little of a table, or of a walk, prefers to
 # read all of it, which is right only while it is small.
@@ -22,7 +24,12 @@ _PLANNER = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin
 CONNECT_ARGUMENTS: dict[str, Any] = {
     "timeout": _CONNECT_S,
     "command_timeout": _ANSWER_S,
-    "server_settings": {**_PLANNER, "application_name": "pais-sdk"},
+    # The server gives up first: of what this side gives up, nobody knows whether it is stored.
+    "server_settings": {
+        **_PLANNER,
+        "statement_timeout": f"{_GIVE_UP_S * 1000:.0f}",
+        "application_name": "pais-sdk",
+    },
 }
 
 
@@ -43,19 +50,23 @@ class PostgresDialect(Dialect):
     def pack_ids(self, ids: Sequence[str]) -> list[str]:
         return list(ids)
 
-    async def connect(self) -> PostgresConnection:
-        return PostgresConnection(self, *await self._new_connection())
+    async def connect(self, *, first: bool) -> PostgresConnection:
+        return PostgresConnection(self, *await self._new_connection(self._engine))
+
+    async def place(self) -> None: ...
 
     def failure(self, error: Exception, *, opening: bool) -> PaisError | None:
         url = self._engine.url  # of which only this is surely no secret
         server = f"the database {url.database!r} at {url.host or url.query.get('host') or 'this machine'}"
         state = _state(error)
+        if state == "22021" or isinstance(error, (asyncpg.DataError, UnicodeError)):
+            return InvalidRequestError(REFUSED)
         why = None if state is None else _SETUP.get(state, _SETUP.get(state[:2]))
         if opening and why is not None:
             return ConfigurationError(f"{server} {why}")
         if opening and isinstance(error, (TypeError, ValueError)):
             return ConfigurationError(f"{server} cannot be reached with this URL: {error}")
-        if state is not None or isinstance(error, (*_LOST, TimeoutError, UnicodeError)):
+        if state is not None or isinstance(error, (*_LOST, TimeoutError)):
             return MemoryUnavailableError(f"{server} does not answer: {str(error) or type(error).__name__}")
         return None
 
@@ -135,7 +146,8 @@ class PostgresConnection(SqlConnection):
     async def close(self) -> None:
         if not self.usable:
             self._driver.terminate()
-        await self._connection.close()
+        with CancelScope(shield=True):
+            await self._connection.close()
 
     async def lock_schema(self) -> None:
         await self.fetch("SELECT pg_advisory_xact_lock(:key)", key=_SCHEMA_LOCK)

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .connection import Row
 
-Values: TypeAlias = Sequence[Any]
-
 
 class Line(NamedTuple):
-    """One statement of a script."""
+    """One statement of a script; its value `now` is the time at which it is run."""
 
     sql: str
-    values: Values | Sequence[Values]
-    many: bool
-    """Whether it is run for each of these values."""
-    needed: bool
+    names: Sequence[str]
+    """Of its values, in order."""
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    """Of one statement; or of as many, whose rows are of no interest."""
+    needed: bool = False
     """Whether the script ends where it finds no row."""
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether, outside a transaction, it may wait for other processes and must know the time after that."""
+        return "now" in self.names and self.sql.lstrip().startswith(("INSERT", "UPDATE", "DELETE"))
+
+    def run(self, connection: sqlite3.Connection) -> list[Row]:
+        """Run it on the connection's thread."""
+        if connection.in_transaction or not self.may_wait:
+            return self._run(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = self._run(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+        return rows
+
+    def _run(self, connection: sqlite3.Connection) -> list[Row]:
+        now = time.time_ns() // 1000
+        if isinstance(self.values, Mapping):
+            return connection.execute(self.sql, _in_order(self.names, self.values, now)).fetchall()
+        connection.executemany(self.sql, [_in_order(self.names, values, now) for values in self.values])
+        return []
 
 
 class Script:
@@ -51,13 +76,9 @@ class Script:
 
     def _run(self, connection: sqlite3.Connection) -> list[list[Row]] | None:
         results: list[list[Row]] = []
-        for sql, values, many, needed in self._lines:
-            if many:
-                connection.executemany(sql, values)
-                results.append([])
-                continue
-            rows = connection.execute(sql, values).fetchall()
-            if needed and not rows:
+        for line in self._lines:
+            rows = line.run(connection)
+            if line.needed and not rows:
                 return None
             results.append(rows)
         return results
@@ -71,3 +92,7 @@ class ScriptConnection(sqlite3.Connection):
             return super().executescript(sql_script)
         sql_script.run(self)
         return self.cursor()
+
+
+def _in_order(names: Sequence[str], values: Mapping[str, Any], now: int) -> list[Any]:
+    return [now if name == "now" else values[name] for name in names]

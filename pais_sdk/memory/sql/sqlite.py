@@ -4,30 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
 
 import aiosqlite
+from anyio import CancelScope
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from ...errors import ConfigurationError, MemoryUnavailableError, PaisError
+from ...errors import ConfigurationError, InvalidRequestError, MemoryUnavailableError, PaisError
 from .connection import Dialect, Row, SqlConnection, Step
 from .script import Line, Script, ScriptConnection
+from .texts import REFUSED
 
 BUSY_S = 10.0
 """How long a write waits for that of another process."""
 
-CONNECT_ARGUMENTS = {"timeout": BUSY_S, "isolation_level": None, "factory": ScriptConnection}
+
+async def _connected(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    driver = aiosqlite.connect(*arguments, **options)
+    thread = driver._thread  # pyright: ignore[reportPrivateUsage]
+    thread.daemon = True  # a program that does not close it ends all the same
+    try:
+        return await driver
+    except BaseException:
+        # Its thread still has something to say to this loop, which may be closed next.
+        await asyncio.to_thread(thread.join)
+        raise
+
+
+CONNECT_ARGUMENTS: dict[str, Any] = {
+    "timeout": BUSY_S,
+    "isolation_level": None,
+    "factory": ScriptConnection,
+    "async_creator_fn": _connected,
+}
 
 _LIST = "(SELECT value AS id FROM json_each(:{name})) AS {name}"
 
 
 class SqliteDialect(Dialect):
+    """Of a file.
+
+    Args:
+        engine: Makes the file where there is none.
+        engine_again: Does not.
+    """
+
     words: ClassVar[Mapping[str, str]] = {
         "now": ":now",  # the clock of this machine, which all processes on a file share
         "ids": _LIST.format(name="ids"),
@@ -40,12 +69,17 @@ class SqliteDialect(Dialect):
     shared = False
     connections = 4
 
+    def __init__(self, engine: AsyncEngine, engine_again: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._engine_again = engine_again
+
     def pack_ids(self, ids: Sequence[str]) -> str:
         return json.dumps(ids)
 
-    async def connect(self) -> SqliteConnection:
-        await asyncio.to_thread(Path(self._path).parent.mkdir, parents=True, exist_ok=True)
-        connection, driver = await self._new_connection()
+    async def connect(self, *, first: bool) -> SqliteConnection:
+        if first:
+            await asyncio.to_thread(Path(self._path).parent.mkdir, parents=True, exist_ok=True)
+        connection, driver = await self._new_connection(self._engine if first else self._engine_again)
         try:
             await _set_up(driver, self._path)
         except BaseException:
@@ -53,13 +87,22 @@ class SqliteDialect(Dialect):
             raise
         return SqliteConnection(self, connection, driver)
 
+    async def place(self) -> tuple[int, int] | None:
+        try:
+            status = await asyncio.to_thread(os.stat, self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
     def failure(self, error: Exception, *, opening: bool) -> PaisError | None:
         if isinstance(error, DBAPIError) and isinstance(error.orig, Exception):
             error = error.orig
         if opening and isinstance(error, OSError):
             why = error.strerror or error
             return ConfigurationError(f"the folder of {self._path!r} cannot be made ({why}); name another file")
-        if not isinstance(error, (sqlite3.Error, SQLAlchemyError, UnicodeError)):
+        if isinstance(error, UnicodeError):
+            return InvalidRequestError(REFUSED)
+        if not isinstance(error, (sqlite3.Error, SQLAlchemyError, OSError)):
             return None
         code = _code(error)
         if opening and code in _SETUP:
@@ -68,7 +111,8 @@ class SqliteDialect(Dialect):
 
     @property
     def _path(self) -> str:
-        return str(self._engine.url.database)
+        name = str(self._engine.url.database)
+        return unquote(urlsplit(name).path) if name.startswith("file:") else name
 
 
 class SqliteConnection(SqlConnection):
@@ -87,6 +131,11 @@ class SqliteConnection(SqlConnection):
 
     async def fetch(self, sql: str, **values: Any) -> Sequence[Row]:
         statement, names = self.dialect.compiled(sql)
+        line = Line(statement, names, values)
+        if line.may_wait and not self._driver.in_transaction:
+            script = Script([line], atomic=False)
+            await self._driver.executescript(script)  # pyright: ignore[reportArgumentType] - see ScriptConnection
+            return [] if script.results is None else script.results[0]
         values["now"] = time.time_ns() // 1000
         rows = await self._driver.execute_fetchall(statement, [values[name] for name in names])
         return rows if isinstance(rows, list) else list(rows)
@@ -97,13 +146,7 @@ class SqliteConnection(SqlConnection):
         return script.results
 
     def _line(self, step: Step) -> Line:
-        sql, names = self.dialect.compiled(step.sql)
-        now = {"now": time.time_ns() // 1000}
-        if isinstance(step.values, dict):
-            values = now | step.values
-            return Line(sql, [values[name] for name in names], many=False, needed=step.needed)
-        rows = [now | row for row in step.values]
-        return Line(sql, [[row[name] for name in names] for row in rows], many=True, needed=False)
+        return Line(*self.dialect.compiled(step.sql), step.values, needed=step.needed)
 
     async def begin(self) -> None:
         await self._driver.execute("BEGIN IMMEDIATE")
@@ -120,7 +163,8 @@ class SqliteConnection(SqlConnection):
 
     async def close(self) -> None:
         self._abandoned.detach()
-        await self._connection.close()
+        with CancelScope(shield=True):
+            await self._connection.close()
 
     async def lock_schema(self) -> None: ...  # one transaction writes at a time
 

@@ -141,10 +141,10 @@ RETURNING 1
 """
 
 UPDATE_SESSION = """
-UPDATE pais_sessions SET label = :label, family = :family, revision = :revision, head_id = :head_id, depth = :depth,
+UPDATE pais_sessions SET label = :label, revision = :revision, head_id = :head_id, depth = :depth,
     dropped = :dropped, trim_at = :trim_at, record = :record, used_us = {now}, updated_us = :updated_us,
     ttl_us = CAST(:ttl_us AS BIGINT), expires_us = {now} + CAST(:ttl_us AS BIGINT)
-WHERE id = :id AND revision = :expected
+WHERE id = :id AND revision = :expected AND family = :family
 RETURNING 1
 """
 
@@ -204,9 +204,12 @@ MEMBERS = "SELECT id, family, head_id, record FROM pais_sessions WHERE family IN
 
 DELETE_FAMILIES = "DELETE FROM pais_entries WHERE family IN (SELECT id FROM {ids})"
 
+# Who holds a session stores its messages without waiting for those who drop others of its family: its newest message is
+# read together with what is deleted, for by then it may be another than when the members were read.
 DELETE_UNREACHED = """
 WITH RECURSIVE r (id) AS (
     SELECT id FROM {ids}
+    UNION SELECT head_id FROM pais_sessions WHERE family = :family AND head_id IS NOT NULL
     UNION
     SELECT e.parent_id FROM r JOIN pais_entries e ON e.id = r.id WHERE e.parent_id IS NOT NULL
 )
@@ -217,7 +220,11 @@ EXPIRED = """
 SELECT s.id FROM pais_sessions s WHERE s.expires_us <= {now} AND NOT {held} LIMIT CAST(:limit AS BIGINT)
 """
 
-STILL_EXPIRED = "SELECT id FROM pais_sessions WHERE id IN (SELECT id FROM {ids}) AND expires_us <= {now}"
+STILL_EXPIRED = """
+SELECT s.id FROM pais_sessions s WHERE s.id IN (SELECT id FROM {ids}) AND s.expires_us <= {now} {lock}
+"""
+
+USED = "SELECT s.id, s.used_us FROM pais_sessions s WHERE s.id IN (SELECT id FROM {ids}) {lock}"
 
 SCOPES = "SELECT scope, COUNT(*), MIN(used_us) FROM pais_sessions GROUP BY scope"
 

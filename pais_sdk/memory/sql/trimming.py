@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..retention import Retention
+from .changes import lock_families
 from .connection import SqlConnection
 from .dropping import read_members
 from .state import read_state
@@ -12,7 +13,6 @@ from .statements import (
     CHAIN,
     DELETE_EARLIER_ANNOTATIONS,
     DELETE_ENTRIES,
-    FAMILIES,
     REACHES,
     TRIMMED,
 )
@@ -24,9 +24,7 @@ async def trim(connection: SqlConnection, session_id: str, retention: Retention)
     Where that does not make it short enough, it is not tried again before the session is an eighth longer.
     """
     keep = retention.max_session_messages
-    if connection.dialect.shared:
-        rows = await connection.fetch(FAMILIES, id=session_id, ids=connection.dialect.pack_ids(()))
-        await connection.lock_families([row[0] for row in rows])
+    await lock_families(connection, session_id, ())
     found = await read_state(connection, session_id)
     if keep is None or found is None or not retention.is_over(found[0].depth - found[0].dropped):
         return

@@ -58,18 +58,31 @@ def _sqlite(url: URL) -> Dialect:
             "a SQLite database in memory is another one for each connection; name a file, or use LocalMemory"
         )
     if not name.startswith("file:"):
-        url = url.set(database=str(Path(name).absolute()))  # the working directory may change before it is opened
+        name = str(Path(name).absolute())  # the working directory may change before it is opened
+        url = url.set(database=name)
     try:
         from .sqlite import CONNECT_ARGUMENTS, SqliteDialect
 
         engine = _engine(url, CONNECT_ARGUMENTS)
+        again = _engine(_existing(url, name), CONNECT_ARGUMENTS)
     except ImportError as error:
         raise MissingExtraError("SQLiteMemory", extra="sql") from error
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise ConfigurationError(
             f"this Python brings SQLite {sqlite3.sqlite_version}; use one with SQLite 3.38 or newer"
         )
-    return SqliteDialect(engine)
+    return SqliteDialect(engine, again)
+
+
+def _existing(url: URL, name: str) -> URL:
+    """Return the URL by which a file is opened, but not made."""
+    try:
+        uri = name if name.startswith("file:") else Path(name).as_uri()
+    except ValueError:  # half of a character
+        uri = ""
+    if not uri or "\0" in name:
+        raise ConfigurationError(f"no file can have the name {name!r}; name another file")
+    return url.set(database=uri).update_query_dict({"mode": "rw", "uri": "true"})
 
 
 def _postgres(url: URL) -> Dialect:
