@@ -22,7 +22,7 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 
-from ...errors import ConfigurationError, MemoryUnavailableError
+from ...errors import ConfigurationError, InvalidRequestError, MemoryUnavailableError
 from ..per_loop import PerLoop
 from .connections import Connections, is_read_only
 from .scripts import RedisClient
@@ -30,9 +30,15 @@ from .scripts import RedisClient
 
 @contextmanager
 def redis_errors() -> Generator[None]:
-    """Raise what goes wrong with Redis as MemoryUnavailableError; its texts name hosts and ports, no passwords."""
+    """Raise what goes wrong with Redis as MemoryUnavailableError; its texts name hosts and ports, no passwords.
+
+    Raises:
+        InvalidRequestError: An id or label cannot be sent.
+    """
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("an id or label holds half of a surrogate pair; use whole characters") from error
     except (RedisError, RedisClusterException, OSError) as error:
         raise MemoryUnavailableError(f"Redis failed: {error or type(error).__name__}") from error
 

@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 MAX_CONNECTIONS = 50
 _TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 2.0
-_PAUSES_S = (0.02, 0.08, None)  # a server that is gone is told at once, and one that is back is found
+_PAUSES_S = (0.02, 0.08)  # a server that is gone is told at once, and one that is back is found
 
 
 class Connections:
@@ -42,22 +42,29 @@ class Connections:
         command = _packed(args)
         for pause_s in _PAUSES_S:
             try:
-                return await self._execute(command)
-            except TimeoutError as error:  # a server that hangs is waited for once
-                raise RedisTimeoutError(f"no answer within {self._timeout_s:g} s") from error
-            except RedisConnectionError as error:
-                for refusal in (error, error.__cause__):
-                    if isinstance(refusal, AuthenticationError | AuthorizationError | ResponseError):
-                        raise refusal from None
-                if pause_s is None:
-                    raise
+                return await self._try(command)
+            except (AuthenticationError, AuthorizationError):
+                raise
+            except RedisConnectionError:
                 await asyncio.sleep(pause_s)
-        raise AssertionError("the last attempt returns or raises")
+        return await self._try(command)
 
     async def aclose(self) -> None:
         """Close what is idle; the others when their command is done."""
         self._closed = True
-        await self._close_idle()
+        await self._close_idle(nowait=False)
+
+    async def _try(self, command: bytes) -> Any:
+        try:
+            return await self._execute(command)
+        except TimeoutError as error:  # a server that hangs is waited for once
+            raise RedisTimeoutError(f"no answer within {self._timeout_s:g} s") from error
+        except RedisConnectionError as error:
+            for refusal in (error, error.__cause__):
+                if isinstance(refusal, AuthenticationError | AuthorizationError | ResponseError):
+                    raise refusal from None
+            await self._close_idle(nowait=True)  # a restart has cut them all, so that the next try needs one of its own
+            raise
 
     async def _execute(self, command: bytes) -> Any:
         async with asyncio.timeout(self._timeout_s), self._places:
@@ -67,7 +74,7 @@ class Connections:
                 answer = await connection.read_response(disable_decoding=True)
             except ResponseError as error:
                 if is_read_only(error):  # its name may lead to another server by now
-                    await self._close_idle()
+                    await self._close_idle(nowait=True)
                     await connection.disconnect()
                 else:
                     await self._put_back(connection)
@@ -78,9 +85,9 @@ class Connections:
             await self._put_back(connection)
             return answer
 
-    async def _close_idle(self) -> None:
+    async def _close_idle(self, *, nowait: bool) -> None:
         while self._idle:
-            await self._idle.pop().disconnect()
+            await self._idle.pop().disconnect(nowait=nowait)
 
     async def _put_back(self, connection: Connection) -> None:
         if self._closed:

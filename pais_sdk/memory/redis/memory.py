@@ -38,7 +38,9 @@ _SOME = 500  # of what is many: so many in one round trip
 class RedisMemory(LeasedMemory):
     """Keeps sessions in Redis 6.2 or newer. All processes with the same prefix share them.
 
-    A session that was deleted is gone at once, with all messages that no fork shares.
+    A session that was deleted is gone at once, with all messages that no fork shares. A record that exists can be given
+    messages that follow its own, but none that follow those of a session that it shares nothing with: that is a
+    ConversationConflict. A new record can begin after any message.
 
     Args:
         client: A client of `redis.asyncio`, which its owner closes; it serves one event loop.
@@ -74,6 +76,8 @@ class RedisMemory(LeasedMemory):
         self._root = f"{{{prefix}}}:"
         self._scripts = ScriptRunner(self._clients, self._root)
         self._limits = (or_empty(max_session_messages), or_empty(max_sessions))
+        # The record that a run's `append` updates, as it was taken, so that the run needs no third round trip; weak,
+        # because a run may end without an append.
         self._records: weakref.WeakKeyDictionary[Lease, bytes] = weakref.WeakKeyDictionary()
 
     @classmethod
@@ -182,7 +186,7 @@ class RedisMemory(LeasedMemory):
             shared = new_entries[0].parent_id if record.head_id in new else record.head_id
             family = "" if shared is None else await self._find(shared)
         ttl_s = self._retention.ttl_of(None)
-        write = Write(record, new_entries, (), expected_revision, "", ttl_s, family)
+        write = Write(record, new_entries, (), expected_revision, "", ttl_s, uuid.uuid4().hex, family)
         answer = await self._scripts.run("write", record.conversation_id, *write.arguments(self._limits))
         if answer != 1:
             raise ConversationConflict(record.conversation_id)
@@ -214,7 +218,7 @@ class RedisMemory(LeasedMemory):
     async def _take(self, lease: Lease, *, limit: int | None, on_busy: OnBusy) -> SessionWindow | None:
         count = -1 if limit is None else limit
         answer = await self._scripts.run(
-            "take", lease.session_id, lease.token, lease.process, on_busy, round(self._lease_s * 1000), count
+            "take", lease.session_id, lease.token, lease.process, on_busy, to_milliseconds(self._lease_s), count
         )
         if answer == 0:
             return None
@@ -233,9 +237,8 @@ class RedisMemory(LeasedMemory):
         states: list[LeaseState] = []
         for start in range(0, len(leases), _SOME):
             pairs = [text for lease in leases[start : start + _SOME] for text in (lease.session_id, lease.token)]
-            states.extend(
-                state.decode() for state in await self._scripts.run("renew", "", round(self._lease_s * 1000), *pairs)
-            )
+            answer = await self._scripts.run("renew", "", to_milliseconds(self._lease_s), *pairs)
+            states.extend(state.decode() for state in answer)
         return states
 
     async def _release(self, lease: Lease) -> None:
@@ -255,7 +258,7 @@ class RedisMemory(LeasedMemory):
             updated, entries = appended(lease.session_id, record, messages, usage)
             revision = None if record is None else record.revision
             kept_s = self._retention.ttl_of(ttl_s)
-            write = Write(updated, entries, annotations, revision, lease.token, kept_s)
+            write = Write(updated, entries, annotations, revision, lease.token, kept_s, key=updated.revision)
             answer = await self._scripts.insist("write", lease.session_id, *write.arguments(self._limits))
             if answer == 1:
                 return

@@ -30,6 +30,7 @@ class ScriptRunner:
 
         Raises:
             MemoryUnavailableError: Redis did not do it.
+            InvalidRequestError: An argument is no text that can be sent.
         """
         with redis_errors():
             # Any key does that is in their slot; the scripts know the others.

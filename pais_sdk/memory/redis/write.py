@@ -12,6 +12,7 @@ from ..events import MemoryEvent
 from ..message_json import pack_event, pack_message, pack_record
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CENTURY_S = 100 * 365 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,15 @@ class Write:
     expected_revision: str | None
     token: str
     ttl_s: float | None
+    key: str
+    """Tells it from every other write, and not from itself where it is sent again."""
+
     family: str = ""
 
     def arguments(self, limits: tuple[str | int, str | int]) -> list[str | bytes | int]:
         record = self.record
         arguments: list[str | bytes | int] = [
+            self.key,
             record.revision,
             self.expected_revision or "",
             self.token,
@@ -59,7 +64,10 @@ def to_microseconds(when: datetime) -> int:
 
 
 def to_milliseconds(seconds: float | None) -> str | int:
-    return "" if seconds is None else max(1, round(seconds * 1000))
+    """Return a time as Redis takes it; what is no number, or more than a century, is for ever."""
+    if seconds is None or not seconds <= _CENTURY_S:
+        return ""
+    return max(1, round(max(seconds, 0) * 1000))
 
 
 def or_empty(limit: int | None) -> str | int:

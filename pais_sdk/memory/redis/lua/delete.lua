@@ -1,5 +1,5 @@
--- Delete a session with all that only it holds. Its first write takes memory from nothing, so that Redis refuses it
--- not even where memory is short.
+-- Delete a session with all that only it holds. Where memory is short, Redis refuses a script's first write if it may
+-- take memory, and none after that; so this begins with what takes none.
 local expected, done = ARGV[3], key('w', ARGV[4])
 if call('EXISTS', done) == 1 then return 1 end
 local session = read_living(id)

@@ -3,10 +3,26 @@
 -- number of holders other than 1 is stored. All entries of a line have the same first one.
 local AT_ONCE = 2000 -- dropped by one script; the rest waits in the list `g`
 
+-- Return what a session holds: its branches and its newest message.
 local function tips_of(session)
   local tips = cmsgpack.unpack(session.tips)
   if session.head ~= '' then tips[#tips + 1] = session.head end
   return tips
+end
+
+-- Return what is noted of a session that Redis has dropped by itself.
+local function read_dropped(name)
+  local packed = call('HGET', root .. 'd', name)
+  if not packed then return nil end
+  local family, head, tips, label = cmsgpack.unpack(packed)
+  return {id = name, family = family, head = head, tips = tips, label = label, expired = true}
+end
+
+-- Return the session that this script is about; or nil and what is left of an earlier one.
+local function read_stored()
+  local session = read_session(id)
+  if session and not session.expired then return session end
+  return nil, session or read_dropped(id)
 end
 
 local function let_go(family, entry, budget)
@@ -64,7 +80,6 @@ end
 
 local function drop(session, budget)
   forget(session.id, session.label)
-  call('DEL', key('w', session.revision)) -- the same record may be written again
   return leave(session, budget)
 end
 
@@ -83,7 +98,7 @@ end
 local function sweep()
   local budget = AT_ONCE
   for _, name in ipairs(call('ZRANGEBYSCORE', root .. 'x', '-inf', now, 'LIMIT', 0, 10)) do
-    local session = read_session(name)
+    local session = read_session(name) or read_dropped(name)
     if not session then
       forget(name, '-')
     elseif session.expired then

@@ -3,7 +3,7 @@ local limit = tonumber(ARGV[3])
 local session = read_living(id)
 if not session then return {} end
 local window = session.head ~= '' and limit ~= 0 and walk(session.family, session.head, limit, '+')
-  or {messages = '', ids = {}, next = '', count = 0, floor = '', depth = session.depth, parent = session.head}
+  or {messages = '', ids = {}, parent = session.head, next = '', count = 0, floor = ''}
 if session.head ~= '' and limit ~= 0 and #window.ids == 0 then
   return redis.error_reply('GONE the newest message is not there; are keys evicted?')
 end

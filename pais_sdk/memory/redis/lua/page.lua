@@ -15,16 +15,23 @@ local function comes_before(one, other) -- byte by byte; `<` would ask the local
 end
 
 local names, scores, records, families, gone = {}, {}, {}, {}, {}
-local from = score == '' and '+inf' or score
 local last_score, last_name = score, after
-local seen, ended = 0, false
-while #names < wanted and seen < AT_MOST and not ended do
-  local some = call('ZREVRANGEBYSCORE', list, from, '-inf', 'WITHSCORES', 'LIMIT', seen, wanted + 1)
+local start, looked, ended = 0, 0, false
+if score ~= '' then
+  if tonumber(call('ZSCORE', list, after) or 'nan') == tonumber(score) then
+    start = call('ZREVRANK', list, after) + 1
+  else -- it was used since, or is gone
+    start = call('ZCOUNT', list, '(' .. score, '+inf')
+  end
+end
+while #names < wanted and looked < AT_MOST and not ended do
+  local some = call('ZREVRANGE', list, start, start + wanted, 'WITHSCORES')
   ended = #some < 2 * (wanted + 1)
   for position = 1, #some, 2 do
     local name, when = some[position], some[position + 1]
-    seen = seen + 1
+    start = start + 1
     if when ~= score or comes_before(after, name) then
+      looked = looked + 1
       local revision, expires, record, family = unpack(call('HMGET', key('c', name), unpack(fields)))
       if not revision then
         gone[#gone + 1] = name

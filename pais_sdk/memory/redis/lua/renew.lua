@@ -6,12 +6,7 @@ for position = 4, #ARGV, 2 do
     states[#states + 1] = 'lost'
   else
     call('PEXPIRE', key('l', name), lease)
-    local left = call('PTTL', key('c', name))
-    if left >= 0 and left < lease * 2 then -- what is held does not expire
-      for _, kind in ipairs({'c', 'n'}) do call('PEXPIRE', key(kind, name), lease * 2 + SLACK) end
-      local family = key('f', call('HGET', key('c', name), 'family'))
-      keep(family, call('PTTL', family), lease * 2)
-    end
+    prolong(name, lease * 2) -- what is held does not expire
     states[#states + 1] = call('GET', key('k', name)) == token and 'wanted' or 'kept'
   end
 end

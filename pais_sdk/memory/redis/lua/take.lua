@@ -1,5 +1,8 @@
 -- Take a session for a run, and read the window of its history.
 local token, process, on_busy, lease, limit = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7])
+if limit == 0 and on_busy == 'interrupt' then -- it may be for a deletion, which helps where memory is short:
+  call('DEL', key('w', token)) -- after a first write, even of nothing, Redis refuses none
+end
 local holder, next_process = call('GET', key('l', id)), call('GET', key('r', id))
 if holder and holder ~= token then
   if on_busy ~= 'reject' and (not next_process or next_process == process) then
@@ -10,8 +13,8 @@ if holder and holder ~= token then
 end
 if not holder and next_process and next_process ~= process then return 0 end
 
-local session, window, expired = read_session(id), nil, nil
-if session and session.expired then session, expired = nil, session end
+local session, expired = read_stored()
+local window
 if session and session.head ~= '' and limit ~= 0 then
   window = walk(session.family, session.head, limit, '+')
   if #window.ids == 0 then return redis.error_reply('GONE the newest message is not there; are keys evicted?') end

@@ -1,21 +1,21 @@
 -- Store a record, the messages that came with it and events beside them, and give the session back: all or nothing.
 -- Nothing is written before all is known; and the first write is one that Redis refuses where memory is short, for
 -- after the first it refuses none.
-local revision, expected, token, record, label = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local head, updated, ttl, hint = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11]
-local max_messages, max_sessions = tonumber(ARGV[12]), tonumber(ARGV[13])
-local done = key('w', revision)
+-- Answer 1; 2 where the message that it continues is not there; or the record that is there, where it is another.
+local write, revision, expected, token, record, label = unpack(ARGV, 3, 8)
+local head, updated, ttl, hint = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12]
+local max_messages, max_sessions = tonumber(ARGV[13]), tonumber(ARGV[14])
+local done = key('w', write)
 if call('EXISTS', done) == 1 then
   give_back(token)
   return 1
 end
 
-local stored, expired = read_session(id), nil
-if stored and stored.expired then stored, expired = nil, stored end
+local stored, expired = read_stored()
 if (stored and stored.revision or '') ~= expected then
   return {stored and call('HGET', key('c', id), 'record') or ''}
 end
-local family = stored and stored.family or (hint ~= '' and hint or revision)
+local family = stored and stored.family or (hint ~= '' and hint or write)
 local family_key = key('f', family)
 
 local known = {}
@@ -25,16 +25,15 @@ local function look_up(entry)
 end
 
 -- Who holds what afterwards, and which lines have how many tips more or fewer.
-local position = 14
-local holders, tips, old_tips, lines = {}, {}, {}, {}
+local position = 15
+local holders, tips, new_tips, lines = {}, {}, {}, {}
 local function hold(entry, change) holders[entry] = (holders[entry] or 0) + change end
 for _ = 1, tonumber(ARGV[position]) do
   position = position + 1
-  tips[#tips + 1] = ARGV[position]
+  tips[#tips + 1], new_tips[#new_tips + 1] = ARGV[position], ARGV[position]
 end
 position = position + 1
-local new, new_lines = {}, 0
-local first_line = tonumber(call('HGET', family_key, 'lines') or 0)
+local new, line = {}, nil
 for _ = 1, tonumber(ARGV[position]) do
   local entry, parent, run, message = ARGV[position + 1], ARGV[position + 2], ARGV[position + 3], ARGV[position + 4]
   position = position + 4
@@ -45,19 +44,20 @@ for _ = 1, tonumber(ARGV[position]) do
       local start = run ~= '' and run == before.run and before.start or depth
       meta = {depth = depth, start = start, line = before.line}
       hold(parent, 1)
+    elseif parent ~= '' then
+      return 2
     else
-      new_lines = new_lines + 1
-      meta = {depth = 0, start = 0, line = first_line + new_lines}
+      line = (line or tonumber(call('HGET', family_key, 'lines') or 0)) + 1
+      meta = {depth = 0, start = 0, line = line}
     end
-    meta.run, meta.parent, meta.size = run, parent, #message
-    meta.new, known[entry] = true, meta
+    meta.run, meta.parent, meta.new, known[entry] = run, parent, true, meta
     hold(entry, 0)
   end
   new[#new + 1] = {id = entry, message = message, meta = meta}
 end
 if head ~= '' and not look_up(head) then return 2 end
-if stored then old_tips = tips_of(stored) end
-for change, of in pairs({[1] = tips_of({tips = cmsgpack.pack(tips), head = head}), [-1] = old_tips}) do
+if head ~= '' then new_tips[#new_tips + 1] = head end
+for change, of in pairs({[1] = new_tips, [-1] = stored and tips_of(stored) or {}}) do
   for _, tip in ipairs(of) do
     local meta = look_up(tip)
     if meta then
@@ -76,14 +76,14 @@ for first = 1, #new, 500 do
     if entry.meta.new then
       local meta = entry.meta
       fields[#fields + 1] = 'e:' .. entry.id
-      fields[#fields + 1] = cmsgpack.pack(meta.depth, meta.start, meta.line, meta.size, meta.run, meta.parent)
+      fields[#fields + 1] = cmsgpack.pack(meta.depth, meta.start, meta.line, #entry.message, meta.run, meta.parent)
     end
     fields[#fields + 1] = 'm:' .. entry.id
     fields[#fields + 1] = entry.message
   end
   call('HSET', family_key, unpack(fields))
 end
-if new_lines > 0 then call('HSET', family_key, 'lines', first_line + new_lines) end
+if line then call('HSET', family_key, 'lines', line) end
 if not stored then call('HINCRBY', family_key, 'n', 1) end
 count_tips(family, lines)
 local fewer = {}
@@ -107,17 +107,16 @@ if stored and stored.label ~= label then
   local labelled = label_key(stored.label)
   if labelled then call('ZREM', labelled, id) end
 end
-call('HSET', key('c', id), 'revision', revision, 'record', record, 'family', family, 'head', head, 'depth', depth,
-  'tips', cmsgpack.pack(tips), 'label', label, 'ttl', ttl and ttl or '', 'expires',
-  ttl and now + ttl or '')
+local session = put({
+  id = id, revision = revision, family = family, head = head, depth = depth, tips = cmsgpack.pack(tips), label = label,
+  ttl = ttl,
+}, record)
 add_annotations(position + 1, depth, max_messages)
 if max_messages and head ~= '' then
   local untrimmed = tonumber(stored and stored.untrimmed or 0)
   local next_time = trim(family, head, untrimmed, max_messages)
   if next_time ~= untrimmed then call('HSET', key('c', id), 'untrimmed', next_time) end
 end
-touch(id, family, ttl, label, updated)
-if max_sessions then evict(max_sessions) end
-sweep()
+finish(session, updated, max_sessions)
 give_back(token)
 return 1
