@@ -11,7 +11,6 @@ import pytest
 from anyio import fail_after
 from pydantic_ai.conversation_store import ConversationRecord
 
-from pais_sdk import SessionBusyError
 from pais_sdk.memory.leases import Lease
 from pais_sdk.memory.sql import (
     SQLMemory,
@@ -168,20 +167,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-async def test_a_session_is_held_by_one_process_at_a_time(url: str) -> None:
-    with fail_after(60):
-        async with SQLMemory(url) as memory, script(HOLD, url, 20) as process:
-            assert await says(process) == "held"
-            with pytest.raises(SessionBusyError):
-                await run_in(memory, on_busy="reject")
-            waiting = asyncio.create_task(run_in(memory, wait_s=20))
-            await run_in(memory, "another")
-            assert not waiting.done()
-            assert await process.communicate(b"\n") == (b"", b"")
-            await waiting
-            assert await table(url, "SELECT session_id FROM pais_leases") == []
 
 
 async def test_a_session_of_a_killed_process_is_free_when_its_lease_is_over(url: str) -> None:

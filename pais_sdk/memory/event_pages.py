@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
@@ -106,14 +105,10 @@ async def scope_events(
     wanted = None if limit is None else limit + 1
     async with aclosing(_sessions(memory)) as sessions:
         async for session in sessions:
-            floor_us: int | None = None
-            if wanted is not None and len(newest) >= wanted:
-                newest = heapq.nlargest(wanted, newest, key=lambda placed: placed.place)
-                floor_us = newest[-1].when_us
-                # Sessions come newest first: one that was used before the oldest event wanted has none of them.
-                if session.used_us is not None and session.used_us < floor_us:
-                    break
-            newest.extend(await _newest_of(memory, session, types, wanted, border, floor_us))
+            # Sessions come newest first: one that was used before the oldest event that is wanted has none of them.
+            if session.used_us is not None and session.used_us < _floor_us(newest, wanted):
+                break
+            newest = await _with_newest_of(memory, session, types, wanted, border, newest)
     return _page_of(newest, limit)
 
 
@@ -122,7 +117,7 @@ async def _border(memory: _Readable, before: str) -> _Before:
         return _Before((int(cursor[1]), cursor[2]), cursor[3])
     async with aclosing(_sessions(memory)) as sessions:  # an event's id says nothing about its place
         async for session in sessions:
-            for placed in await _newest_of(memory, session, None, None, None, None):
+            for placed in await _with_newest_of(memory, session, None, None, None, []):
                 if placed.event.event_id == before:
                     return _Before(placed.place, before)
     raise _not_found()
@@ -140,26 +135,36 @@ async def _sessions(memory: _Readable) -> AsyncGenerator[_Session]:
             return
 
 
-async def _newest_of(
+async def _with_newest_of(
     memory: _Readable,
     session: _Session,
     types: Collection[str] | None,
     wanted: int | None,
     border: _Before | None,
-    floor_us: int | None,
-) -> Sequence[_Placed]:
-    """Return the events of one session that may be wanted, the newest first; none before `floor_us` is."""
-    found: Sequence[_Placed] = ()
-    async with aclosing(_windows(memory, session.session_id, wanted if floor_us is None else 8)) as windows:
+    others: list[_Placed],
+) -> list[_Placed]:
+    """Return the newest events of others and of one more session, of which no more is read than that takes."""
+    newest = others
+    missing = None if wanted is None else max(wanted - len(others), 8)
+    async with aclosing(_windows(memory, session.session_id, missing)) as windows:
         async for window in windows:
             placed = _placed(session, window)
             found = placed if border is None else border.cut(placed)
             found = [placed for placed in found if types is None or placed.event.event_type in types]
-            if wanted is not None and len(found) >= wanted:
-                return found[:wanted]
-            if floor_us is not None and placed and placed[-1].when_us < floor_us:
-                break
-    return found
+            newest = _newest_first([*others, *found])[:wanted]
+            if placed and placed[-1].when_us < _floor_us(newest, wanted):
+                break  # what came before is older than all that is wanted
+    return newest
+
+
+def _floor_us(newest_first: Sequence[_Placed], wanted: int | None) -> float:
+    """Return the time before which nothing is wanted any more."""
+    return float("-inf") if wanted is None or len(newest_first) < wanted else newest_first[wanted - 1].when_us
+
+
+def _newest_first(events: Iterable[_Placed]) -> list[_Placed]:
+    """Order events; it is stable, so that those of one session stay as they are."""
+    return sorted(events, key=lambda placed: placed.place, reverse=True)
 
 
 async def _windows(memory: _Readable, session_id: str, limit: int | None) -> AsyncGenerator[list[MemoryEvent]]:
@@ -188,11 +193,10 @@ def _us(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
-def _page_of(newest: Iterable[_Placed], limit: int | None) -> EventPage:
-    ordered = sorted(newest, key=lambda placed: placed.place, reverse=True)  # stable: each session's stay in order
-    kept = ordered[:limit]
+def _page_of(newest_first: Sequence[_Placed], limit: int | None) -> EventPage:
+    kept = newest_first[:limit]
     page = EventPage(placed.event for placed in reversed(kept))
-    page.next = kept[-1].cursor if len(ordered) > len(kept) else None
+    page.next = kept[-1].cursor if len(newest_first) > len(kept) else None
     return page
 
 
