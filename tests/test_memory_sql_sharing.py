@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import asyncpg
 import pytest
 from anyio import fail_after
 from pydantic_ai.conversation_store import ConversationRecord
 
+from pais_sdk import SessionBusyError
 from pais_sdk.memory.leases import Lease
 from pais_sdk.memory.sql import (
     SQLMemory,
@@ -188,3 +190,27 @@ async def test_a_run_that_is_stored_twice_is_there_once(url: str) -> None:
         await run_in(memory)
         await database.write(work, sees_itself=True)
         assert len(await memory.get_events("s")) == 4
+
+
+async def test_a_session_that_is_reserved_while_its_run_is_stored_is_free_for_whoever_reserved_it() -> None:
+    async with postgres_url() as url, SQLMemory(url) as memory, SQLMemory(url) as other:
+        await run_in(memory)
+        waiter = await asyncpg.connect(url)
+        try:
+            with fail_after(20):
+                async with memory.open_session("s") as session:
+                    async with waiter.transaction():
+                        await waiter.execute(
+                            "UPDATE pais_leases SET next_process = $1, next_until_us = $2", other._process, 2**60
+                        )
+                        storing = asyncio.create_task(session.append(EXCHANGE))
+                        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                        while not await waiter.fetchval(blocked):
+                            await asyncio.sleep(0)
+                    await storing
+                with pytest.raises(SessionBusyError):
+                    await run_in(memory, on_busy="reject")
+                await run_in(other, on_busy="reject")
+        finally:
+            await waiter.close()
+        assert len(await memory.get_events("s")) == 6

@@ -51,9 +51,11 @@ class Append:
         plan = self._plan(self.known, {})
         if database.dialect.shared and not self.annotations:
             stored = await database.write_at_once([in_one(plan.session, plan.entries, self.lease)], atomic=False)
+            if stored is not None and not stored[0][0][0]:  # somebody reserved the session in the midst of it
+                await database.change(RELEASE_RESERVED, id=self.lease.session_id, token=self.lease.token)
         else:
             stored = await database.write_at_once(self._steps(plan))
-        return plan.written if stored else None
+        return None if stored is None else plan.written
 
     async def __call__(self, connection: SqlConnection) -> Written:
         session_id = self.lease.session_id

@@ -82,20 +82,20 @@ class Database:
         """
         return await self._go(self._writers, lambda connection: connection.run(steps, atomic=False))
 
-    async def write_at_once(self, steps: Sequence[Step], *, atomic: bool = True) -> bool:
+    async def write_at_once(self, steps: Sequence[Step], *, atomic: bool = True) -> Sequence[Sequence[Row]] | None:
         """Run statements in one go and, unless it is one that needs none, in one transaction.
 
         Returns:
-            Whether they are stored: not where one that is needed found no row, and perhaps not where another
-            connection may have more luck.
+            The rows of each; None where they are not stored, because one that is needed found no row, and where they
+            perhaps are not, because another connection may have more luck.
         """
         with self._failures():
             try:
-                return await self._with(self._writers, lambda c: c.run(steps, atomic=atomic)) is not None
+                return await self._with(self._writers, lambda c: c.run(steps, atomic=atomic))
             except Exception as error:
                 if not self.dialect.may_succeed(error):
                     raise
-                return False
+                return None
 
     async def write(self, work: Callable[[SqlConnection], Awaitable[T]], *, sees_itself: bool = False) -> T:
         """Do work in a transaction: all of it is stored, or nothing. It is done again where others were in the way.

@@ -9,6 +9,8 @@ from .connection import Step
 from .places import PlacedEntry
 from .statements import INSERT_SESSION, UPDATE_SESSION
 
+# All parts see the leases as they were at the beginning. A row that is reserved meanwhile is neither deleted nor freed
+# then, and the answer says how many were.
 _REST = """
 ), entries AS (
     INSERT INTO pais_entries (id, parent_id, family, depth, run_start, run_id, message)
@@ -20,11 +22,13 @@ _REST = """
 ), released AS (
     DELETE FROM pais_leases
     WHERE session_id = :id AND token = :token AND next_until_us <= {now} AND EXISTS (SELECT 1 FROM session)
+    RETURNING 1
 ), reserved AS (
     UPDATE pais_leases SET token = '', until_us = 0
     WHERE session_id = :id AND token = :token AND next_until_us > {now} AND EXISTS (SELECT 1 FROM session)
+    RETURNING 1
 )
-SELECT 1 FROM session
+SELECT (SELECT COUNT(*) FROM released) + (SELECT COUNT(*) FROM reserved) FROM session
 """
 
 _INSERT = "WITH session AS (" + INSERT_SESSION + _REST
@@ -32,7 +36,10 @@ _UPDATE = "WITH session AS (" + UPDATE_SESSION + _REST
 
 
 def in_one(session: Step, entries: Sequence[PlacedEntry], lease: Lease) -> Step:
-    """Return what stores a session, and where that finds what it needs, its entries, and gives the lease back."""
+    """Return what stores a session and its entries, and gives the lease back; its row is whether that was done.
+
+    There is no row where the session is not as it was expected, and then nothing is done.
+    """
     assert isinstance(session.values, dict)
     values = {
         **session.values,
