@@ -66,23 +66,29 @@ def _end(keeper: subprocess.Popen[str]) -> None:
     keeper.stdout.close()
 
 
-def _programs() -> Path:
-    """Return where PostgreSQL's programs are: on the path, else in the wheel."""
+def _programs(folder: Path) -> Path:
+    """Return where PostgreSQL's programs are: on the path, else from the wheel, copied into a folder."""
     found = shutil.which("postgres")
     if found:
         return Path(found).resolve().parent
     if shutil.which("pg_config"):
-        return Path(subprocess.check_output(["pg_config", "--bindir"], text=True).strip())
+        installed = Path(subprocess.check_output(["pg_config", "--bindir"], text=True).strip())
+        if (installed / "postgres").exists():  # else it is there for the client's headers only
+            return installed
     wheel = importlib.util.find_spec("pgserver")
     assert wheel is not None
     assert wheel.origin is not None, "the tests need PostgreSQL: install it, or the package pgserver"
-    return Path(wheel.origin).parent / "pginstall" / "bin"
+    package = Path(wheel.origin).parent
+    # A copy, for the user whom the server runs as may not be allowed to read where packages are installed.
+    for part in (Path("pgserver", "pginstall"), Path("pgserver.libs")):
+        if (package.parent / part).is_dir():
+            shutil.copytree(package.parent / part, folder / part)
+    return folder / "pgserver" / "pginstall" / "bin"
 
 
 def _keep() -> None:
     """Run a server until nobody is left who would write to this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests; when they end, so does this
-    programs = _programs()
     folder = tempfile.mkdtemp(prefix="pais-postgres-")
     data = f"{folder}/data"
     user: dict[str, Any] = {}
@@ -90,6 +96,7 @@ def _keep() -> None:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    programs = _programs(Path(folder))
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "HOME": folder}
     server: subprocess.Popen[Any] | None = None
     try:
