@@ -93,14 +93,7 @@ def calls_then(answer: str, *calls: tuple[str, str], preamble: str = "") -> Func
 
 
 def last_user_text(messages: Sequence[ModelMessage]) -> str:
-    texts = [
-        str(part.content)
-        for message in messages
-        if isinstance(message, ModelRequest)
-        for part in message.parts
-        if isinstance(part, UserPromptPart)
-    ]
-    return texts[-1]
+    return user_texts(messages)[-1]
 
 
 def user_texts(messages: Sequence[ModelMessage]) -> list[str]:

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_ai.conversation_store import ConversationRecord
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.usage import RunUsage
 from redis.asyncio import Redis
 
 from pais_sdk.memory import Memory
+from pais_sdk.memory.contract.exchanges import exchange
 from pais_sdk.memory.redis import RedisMemory
 
 from .agents import user_texts
 from .redis_server import RedisServer, redis_server
-
-
-def exchange(text: str) -> list[ModelMessage]:
-    """Return the messages of one run."""
-    run_id = str(uuid.uuid4())
-    return [
-        ModelRequest([UserPromptPart(text)], run_id=run_id),
-        ModelResponse([TextPart(f"re: {text}")], run_id=run_id),
-    ]
-
-
-async def append(memory: Memory, session_id: str, messages: Sequence[ModelMessage], **options: Any) -> None:
-    async with memory.open_session(session_id, limit=0) as session:
-        await session.append(messages, **options)
-
-
-async def said(memory: Memory, session_id: str) -> list[str]:
-    async with memory.open_session(session_id) as session:
-        return user_texts(session.history)
 
 
 @pytest.fixture(name="server")

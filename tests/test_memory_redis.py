@@ -14,11 +14,12 @@ from pydantic_ai.usage import RunUsage
 from redis.asyncio import Redis
 
 from pais_sdk import ConfigurationError, InvalidRequestError, MemoryUnavailableError, SessionBusyError
+from pais_sdk.memory.contract.exchanges import append, exchange, said
 from pais_sdk.memory.redis import RedisMemory
 
 from .agents import user_texts
 from .redis_server import RedisServer
-from .redis_stores import append, exchange, family, keys, said
+from .redis_stores import family, keys
 from .redis_stores import fresh_server as fresh_server
 from .redis_stores import redis_client as redis_client
 from .redis_stores import redis_memory as redis_memory

@@ -11,12 +11,13 @@ from anyio import fail_after
 from redis.asyncio import Redis, RedisCluster
 
 from pais_sdk import ConfigurationError, MemoryUnavailableError
+from pais_sdk.memory.contract.exchanges import append, exchange, said
 from pais_sdk.memory.leases import Lease
 from pais_sdk.memory.redis import RedisMemory
 from pais_sdk.memory.redis.scripts import ScriptName
 
 from .redis_server import RedisServer, free_port, redis_server
-from .redis_stores import LossyProxy, append, dump, exchange, family, interrupt, keys, said, write_in_all_ways
+from .redis_stores import LossyProxy, dump, family, interrupt, keys, write_in_all_ways
 from .redis_stores import fresh_server as fresh_server
 from .redis_stores import redis_client as redis_client
 from .redis_stores import redis_memory as redis_memory

@@ -120,7 +120,7 @@ class UrlClient:
 
     async def get(self) -> RedisClient:
         """Return the connections of this loop; the first time, connect."""
-        return self._connections.ready() or await self._connections.get()
+        return await self._connections.get()
 
     async def close(self) -> None:
         await self._connections.close()
