@@ -49,17 +49,68 @@ class Settings(BaseSettings):
     model_api_url: str | None = env(
         "MODEL_API_URL", text="An OpenAI-compatible endpoint; `/v1` is appended where it is missing. Needs MODEL_NAME."
     )
-    model_name: str | None = env("MODEL_NAME", text="The model at MODEL_API_URL.")
+    model_name: str | None = env("MODEL_NAME", text="The model at the endpoint.")
     model_api_key: SecretStr | None = env(
         "MODEL_API_KEY", text="The key for MODEL_API_URL; unset, a placeholder goes out. OPENAI_API_KEY never does."
     )
-    tool_call_mode: Literal["auto", "native"] = env(
-        "TOOL_CALL_MODE", default="auto", text="How tools are offered to the model: `auto` and `native` are the same."
+    llm_endpoint: str | None = env(
+        "LLM_ENDPOINT", text="An OpenAI-compatible endpoint, where MODEL_API_URL is not set."
+    )
+    llm_api_key: SecretStr | None = env("LLM_API_KEY", text="The key for LLM_ENDPOINT.")
+    vllm_endpoint: str | None = env(
+        "VLLM_ENDPOINT", text="An OpenAI-compatible endpoint, where none of the above is set."
+    )
+    vllm_api_key: SecretStr | None = env("VLLM_API_KEY", text="The key for VLLM_ENDPOINT.")
+    ollama_endpoint: str | None = env("OLLAMA_ENDPOINT", text="Ollama's endpoint, where none of the above is set.")
+    use_ollama: bool = env(
+        "USE_OLLAMA",
+        default=False,
+        text="Whether Ollama is the endpoint, at `http://localhost:11434/v1` unless one of the above is set, and the "
+        "models' names are Ollama's.",
+    )
+    fallback_model_name: str | None = env(
+        "FALLBACK_MODEL_NAME", text="The model that is asked where the first one fails before its first word."
+    )
+    fallback_model_api_url: str | None = env(
+        "FALLBACK_MODEL_API_URL", text="The endpoint of that model; unset, the same as the first one's."
+    )
+    fallback_model_api_key: SecretStr | None = env("FALLBACK_MODEL_API_KEY", text="The key for FALLBACK_MODEL_API_URL.")
+    default_effort: Literal["quick", "standard", "determined"] | None = env(
+        "DEFAULT_EFFORT",
+        text="The effort of a run that names none. Unset, such runs have no limit of output tokens and MODEL_NAME.",
+    )
+    effort_quick_model: str | None = env(
+        "EFFORT_QUICK_MODEL", text="The model of effort `quick` (2048 output tokens); unset, MODEL_NAME."
+    )
+    effort_standard_model: str | None = env(
+        "EFFORT_STANDARD_MODEL", text="The model of effort `standard` (4096 output tokens); unset, MODEL_NAME."
+    )
+    effort_determined_model: str | None = env(
+        "EFFORT_DETERMINED_MODEL", text="The model of effort `determined` (8192 output tokens); unset, MODEL_NAME."
+    )
+    tool_call_mode: Literal["auto", "native", "string"] = env(
+        "TOOL_CALL_MODE",
+        default="auto",
+        text="How tools are offered to the model: `native`, in the API's own way; `string`, described in the prompt "
+        "and called in text; `auto`, native until the endpoint says that it has no tools, then `string`.",
     )
     debug_mock_responses: str | None = env(
         "DEBUG_MOCK_RESPONSES",
         text="A JSON list of answers in place of every model: the n-th model request of a run gets the n-th. "
         'An answer is a text, or `{"tool_calls": [{"name": ..., "arguments": {...}}]}`.',
+    )
+
+    mcp_servers: str | None = env(
+        "MCP_SERVERS",
+        text="Names of MCP servers, `one,two`; the URL of each is MCP_SERVER_<NAME>_URL, with the name as it is or in "
+        "upper case with `_`. `/mcp` is appended where it is missing.",
+    )
+    mcp_config: str | None = env(
+        "MCP_CONFIG",
+        text="The path of a JSON file with `mcpServers`, of commands and URLs; `${VAR:-default}` is filled in.",
+    )
+    mcp_required: str | None = env(
+        "MCP_REQUIRED", text="Names of MCP servers without which the agent is not ready: `one,two`."
     )
 
     agent_host: str = env("AGENT_HOST", default="127.0.0.1", text="The address to listen on.")
@@ -248,12 +299,21 @@ class Settings(BaseSettings):
         return value
 
     # The last one here is asked first.
-    @field_validator("memory_type", "on_busy", "on_disconnect", "tool_call_mode", "agent_progress", mode="before")
+    @field_validator(
+        "memory_type", "on_busy", "on_disconnect", "tool_call_mode", "default_effort", "agent_progress", mode="before"
+    )
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("model_api_url", "agent_public_url")
+    @field_validator(
+        "model_api_url",
+        "llm_endpoint",
+        "vllm_endpoint",
+        "ollama_endpoint",
+        "fallback_model_api_url",
+        "agent_public_url",
+    )
     @classmethod
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

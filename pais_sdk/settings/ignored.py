@@ -8,7 +8,6 @@ _NOT_IN_THIS_VERSION = {
     "AGENT_SYSTEM_PROMPT": "a system prompt of the environment",
     "AGENT_SUB_AGENTS": "delegation",
     "AUTONOMOUS_GOAL": "an autonomous mode",
-    "MCP_SERVERS": "a connection to MCP servers",
     "PEER_AGENTS": "delegation",
 }
 

@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-_HINTS = {"TOOL_CALL_MODE": " (string is not in this version)"}
-
 
 def env(*names: str, text: str, **options: Any) -> Any:
     """Declare a field that is read from the first of these variables that is set.
@@ -43,7 +41,7 @@ def _told(model: type[BaseModel], problem: Any) -> str:
     names = next((names_of(field) for name, field in fields if location in (name, *_aliases(field))), [location])
     variable = next((name for name in names if os.environ.get(name)), names[0])
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{variable} cannot be used: {text[0].lower()}{text[1:]}{_HINTS.get(variable, '')}"
+    return f"{variable} cannot be used: {text[0].lower()}{text[1:]}"
 
 
 def _aliases(field: FieldInfo) -> list[str]:

@@ -1,0 +1,1 @@
+"""MCP servers: their connections, kept alive, and their tools."""
