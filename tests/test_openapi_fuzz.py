@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.configuration import set_hypothesis_home_dir
 from pydantic_ai import Agent
 from schemathesis import GenerationMode, Response
 from schemathesis.checks import (
@@ -122,8 +120,7 @@ def check_what_no_schema_tells(answer: Response, fits: bool) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _leave_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
-    set_hypothesis_home_dir(tmp_path)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 

@@ -49,7 +49,11 @@ class Settings(BaseSettings):
     model_api_url: str | None = env(
         "MODEL_API_URL", text="An OpenAI-compatible endpoint; `/v1` is appended where it is missing. Needs MODEL_NAME."
     )
-    model_name: str | None = env("MODEL_NAME", text="The model at the endpoint.")
+    model_name: str | None = env(
+        "MODEL_NAME",
+        text="The model at the endpoint. MODEL_API_URL needs it; with LLM_ENDPOINT, VLLM_ENDPOINT and USE_OLLAMA the "
+        "efforts have default models where it is not set.",
+    )
     model_api_key: SecretStr | None = env(
         "MODEL_API_KEY", text="The key for MODEL_API_URL; unset, a placeholder goes out. OPENAI_API_KEY never does."
     )
@@ -61,7 +65,10 @@ class Settings(BaseSettings):
         "VLLM_ENDPOINT", text="An OpenAI-compatible endpoint, where none of the above is set."
     )
     vllm_api_key: SecretStr | None = env("VLLM_API_KEY", text="The key for VLLM_ENDPOINT.")
-    ollama_endpoint: str | None = env("OLLAMA_ENDPOINT", text="Ollama's endpoint, where none of the above is set.")
+    ollama_endpoint: str | None = env(
+        "OLLAMA_ENDPOINT",
+        text="Ollama's endpoint, where none of the above is set. Needs MODEL_NAME, or USE_OLLAMA.",
+    )
     use_ollama: bool = env(
         "USE_OLLAMA",
         default=False,
@@ -69,7 +76,9 @@ class Settings(BaseSettings):
         "models' names are Ollama's.",
     )
     fallback_model_name: str | None = env(
-        "FALLBACK_MODEL_NAME", text="The model that is asked where the first one fails before its first word."
+        "FALLBACK_MODEL_NAME",
+        text="The model that is asked where the first one fails before its first word. It needs an endpoint: that of "
+        "the first one, or its own.",
     )
     fallback_model_api_url: str | None = env(
         "FALLBACK_MODEL_API_URL", text="The endpoint of that model; unset, the same as the first one's."
@@ -77,16 +86,23 @@ class Settings(BaseSettings):
     fallback_model_api_key: SecretStr | None = env("FALLBACK_MODEL_API_KEY", text="The key for FALLBACK_MODEL_API_URL.")
     default_effort: Literal["quick", "standard", "determined"] | None = env(
         "DEFAULT_EFFORT",
-        text="The effort of a run that names none. Unset, such runs have no limit of output tokens and MODEL_NAME.",
+        text="The effort of a run that names none. Unset, such runs have the model of all runs and no limit of output "
+        "tokens; where the default models apply, it is `standard`.",
     )
     effort_quick_model: str | None = env(
-        "EFFORT_QUICK_MODEL", text="The model of effort `quick` (2048 output tokens); unset, MODEL_NAME."
+        "EFFORT_QUICK_MODEL",
+        text="The model of effort `quick` (2048 output tokens), at the endpoint; without one, as `provider:model`. "
+        "Unset, the model of all runs.",
     )
     effort_standard_model: str | None = env(
-        "EFFORT_STANDARD_MODEL", text="The model of effort `standard` (4096 output tokens); unset, MODEL_NAME."
+        "EFFORT_STANDARD_MODEL",
+        text="The model of effort `standard` (4096 output tokens), at the endpoint; without one, as `provider:model`. "
+        "Unset, the model of all runs.",
     )
     effort_determined_model: str | None = env(
-        "EFFORT_DETERMINED_MODEL", text="The model of effort `determined` (8192 output tokens); unset, MODEL_NAME."
+        "EFFORT_DETERMINED_MODEL",
+        text="The model of effort `determined` (8192 output tokens), at the endpoint; without one, as "
+        "`provider:model`. Unset, the model of all runs.",
     )
     tool_call_mode: Literal["auto", "native", "string"] = env(
         "TOOL_CALL_MODE",
@@ -102,8 +118,8 @@ class Settings(BaseSettings):
 
     mcp_servers: str | None = env(
         "MCP_SERVERS",
-        text="Names of MCP servers, `one,two`; the URL of each is MCP_SERVER_<NAME>_URL, with the name as it is or in "
-        "upper case with `_`. `/mcp` is appended where it is missing.",
+        text="Names of MCP servers, `one,two`; the URL of each is `MCP_SERVER_<NAME>_URL`, with the name as it is or "
+        "in upper case with `_`. `/mcp` is appended where it is missing.",
     )
     mcp_config: str | None = env(
         "MCP_CONFIG",
