@@ -34,7 +34,7 @@ MOCKED = {  # answered by LiteLLM itself
     "ctx": "litellm.ContextWindowExceededError",
 }
 UPSTREAM = [  # `up-echo` is the mock endpoint's `echo`
-    *("echo", "hello", "tool", "length", "gate", "hang", "midstream-error"),
+    *("echo", "hello", "tool", "length", "gate", "hang", "midstream-error", "tool+no-tools"),
     *(f"error-{status}" for status in (401, 429, 500, 503)),
 ]
 

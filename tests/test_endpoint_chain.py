@@ -102,7 +102,9 @@ async def test_errors_of_the_model_have_a_status_of_their_own(
     code: str,
     retry_after: str | None,
     streaming: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pais_sdk.models.retry_after.LONGEST_WAIT_S", 6)  # the model asks for 7
     with fail_after(5):
         async with chain(model_name) as (mock, _, client):
             with pytest.raises(error) as raised:

@@ -123,13 +123,33 @@ async def test_an_answer_cut_by_the_upstream_says_length(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("model", ["e429", "up-error-429"])
 async def test_a_rate_limit_of_the_upstream_is_ours(
-    litellm_proxy: LiteLLMProxy, upstream: httpx.AsyncClient, model: str, stream: bool
+    litellm_proxy: LiteLLMProxy,
+    upstream: httpx.AsyncClient,
+    model: str,
+    stream: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pais_sdk.models.retry_after.LONGEST_WAIT_S", 6)  # the upstream asks for 7
     with anyio.fail_after(20):
         async with served(litellm_proxy, model) as client:
             with pytest.raises(openai.RateLimitError) as caught:
                 await client.chat.completions.create(model="greeter", messages=user("hi"), stream=stream)
     assert caught.value.code == "rate_limit_exceeded"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_rate_limit_that_says_when_to_come_again_is_asked_again_once(
+    litellm_proxy: LiteLLMProxy, upstream: httpx.AsyncClient, stream: bool
+) -> None:
+    with anyio.fail_after(20):
+        async with served(litellm_proxy, "up-echo") as client:
+            await upstream.post("/_fail", params={"status": 429, "retry_after_s": 0})
+            answer: Any = await client.chat.completions.create(model="greeter", messages=user("say"), stream=stream)
+            if stream:
+                assert "say" in [chunk.choices[0].delta.content async for chunk in answer if chunk.choices]
+            else:
+                assert answer.choices[0].message.content == "say"
+        assert len((await upstream.get("/_requests")).json()) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -162,6 +182,24 @@ async def test_a_tool_call_in_pieces_is_run_and_answered(
         requests = (await upstream.get("/_requests")).json()
     assert text == "The tool said: 3"
     assert [request["body"]["messages"][-1]["role"] for request in requests] == ["user", "tool"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_without_tools_behind_the_proxy_is_used_in_string_mode(
+    litellm_proxy: LiteLLMProxy, upstream: httpx.AsyncClient, stream: bool
+) -> None:
+    with anyio.fail_after(20):
+        async with served(litellm_proxy, "up-tool+no-tools") as client:
+            for _ in range(2):
+                answer: Any = await client.chat.completions.create(model="greeter", messages=user("hi"), stream=stream)
+                if stream:
+                    text = "".join([chunk.choices[0].delta.content or "" async for chunk in answer if chunk.choices])
+                else:
+                    text = answer.choices[0].message.content
+                assert text == "hi"
+        bodies = [request["body"] for request in (await upstream.get("/_requests")).json()]
+    assert ["tools" in body for body in bodies] == [True, False, False]
+    assert "Add two numbers." in str(bodies[1]["messages"])
 
 
 async def test_a_client_that_leaves_a_stream_ends_the_request_upstream(

@@ -1,4 +1,4 @@
-"""Models: mocks, and the one that the environment asks for."""
+"""Mock models."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from anyio import fail_after
 from pydantic import BaseModel
 from pydantic_ai import Agent
 
-from pais_sdk import AgentRuntime, ConfigurationError, Settings, TextDelta, mock_model
-from pais_sdk.models import endpoint_model, resolve_model
+from pais_sdk import AgentRuntime, Settings, TextDelta, mock_model
+from pais_sdk.models import resolve_models
 
 pytestmark = pytest.mark.anyio
 
@@ -87,27 +87,19 @@ async def test_a_mock_gives_structured_output_as_json() -> None:
 
 
 def test_the_mock_of_the_environment_wins_over_everything(caplog: pytest.LogCaptureFixture) -> None:
-    settings = Settings(debug_mock_responses='["x"]', model_api_url="http://localhost:1", model_name="m")
-    model = resolve_model(settings, given=mock_model(["given"]))
-    assert getattr(model, "model_name", None) == "mock"
+    settings = Settings(
+        debug_mock_responses='["x"]',
+        model_api_url="http://localhost:1",
+        effort_quick_model="no-provider",
+        fallback_model_api_url="http://localhost:2",
+        default_effort="quick",
+    )
+    models = resolve_models(settings, given=mock_model(["given"]))
+    assert getattr(models.model, "model_name", None) == "mock"
+    assert {effort: model for effort, (model, _) in models.efforts.items()} == {
+        "quick": None,
+        "standard": None,
+        "determined": None,
+    }
+    assert models.default_effort == "quick"
     assert "no model is asked" in caplog.text
-
-
-def test_an_endpoint_without_a_model_name_stops_the_start() -> None:
-    with pytest.raises(ConfigurationError, match="MODEL_NAME"):
-        resolve_model(Settings(model_api_url="http://localhost:1"))
-
-
-@pytest.mark.parametrize(
-    "url", ["http://localhost:1", "http://localhost:1/", "http://localhost:1/v1", "http://localhost:1/v1/"]
-)
-def test_an_endpoints_path_is_appended_once(url: str) -> None:
-    model = endpoint_model(url, "m")
-    assert str(model.base_url) == "http://localhost:1/v1/"
-
-
-def test_a_providers_key_never_goes_to_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    model: Any = resolve_model(Settings(model_api_url="http://localhost:1", model_name="m"))
-    assert model.client.api_key == "not-needed"
-    assert model.client.max_retries == 0

@@ -14,9 +14,10 @@ from pydantic_ai.toolsets import AbstractToolset
 
 from ..errors import ConfigurationError
 from ..memory import Memory, OnBusy
-from ..models import resolve_model
-from ..runtime import AgentRuntime
+from ..models import ResolvedModels, StringMode, choose_endpoint, resolve_models
+from ..runtime import AgentRuntime, Effort
 from ..settings import Settings, ignored_variables, variable_of
+from .mcp import create_mcp
 from .memory import create_memory
 
 _log = logging.getLogger("pais_sdk.compose")
@@ -41,7 +42,8 @@ class RuntimeOptions(TypedDict, total=False):
     on_busy: OnBusy
     busy_wait_s: float
     on_disconnect: Literal["cancel", "finish"]
-    efforts: Mapping[str, Any]
+    efforts: Mapping[str, Effort]
+    default_effort: str | None
 
 
 def create_runtime(
@@ -63,8 +65,8 @@ def create_runtime(
     if isinstance(agent, AgentRuntime):
         _check_taken_as_it_is(settings, memory, model, options)
         return agent
-    chosen = resolve_model(settings, given=model)
-    if chosen is None and agent.model is None:
+    models = resolve_models(settings, given=model, own=agent.model)
+    if models.model is None and agent.model is None:
         raise ConfigurationError(
             "the agent has no model; set MODEL_API_URL and MODEL_NAME, or DEBUG_MOCK_RESPONSES to try it without one"
         )
@@ -84,19 +86,45 @@ def create_runtime(
         "on_disconnect": settings.on_disconnect,
     }
     memory = create_memory(settings) if memory is None else memory
+    arguments.update(_efforts(settings, models, options))
     arguments.update(options)
-    return AgentRuntime(agent, memory=memory, model=chosen, **arguments)
+    if (servers := create_mcp(settings)) is not None:
+        arguments["toolsets"] = [*arguments.get("toolsets", ()), servers]
+    if settings.tool_call_mode == "string" and settings.debug_mock_responses is None:
+        arguments["capabilities"] = [*arguments.get("capabilities", ()), *_string_mode(agent, options)]
+    return AgentRuntime(agent, memory=memory, model=models.model, **arguments)
 
 
 def create_agent(settings: Settings) -> Agent[None, str]:
     """Return an agent that is nothing but AGENT_NAME and AGENT_INSTRUCTIONS, for a model of the environment."""
-    if settings.debug_mock_responses is None and settings.model_api_url is None:
+    if settings.debug_mock_responses is None and choose_endpoint(settings) is None:
         raise ConfigurationError(
             "there is nothing to serve: name a target (file.py, file.py:attribute or module:attribute), put an agent "
             "into server.py or agent.py here, or set MODEL_API_URL and MODEL_NAME to build one from the environment"
         )
     instructions = None if settings.agent_instructions else "You are a helpful assistant."
     return Agent(name=settings.agent_name, instructions=instructions)
+
+
+def _efforts(settings: Settings, models: ResolvedModels, options: RuntimeOptions) -> dict[str, Any]:
+    """Return the efforts of the environment, and of efforts that are given, the default."""
+    if "efforts" not in options:
+        return {"efforts": models.efforts, "default_effort": models.default_effort}
+    set_here = [name for name in sorted(settings.model_fields_set) if name.startswith("effort_")]
+    default = settings.default_effort
+    if default is not None and default not in options["efforts"]:
+        set_here, default = ["default_effort", *set_here], None
+    if set_here:
+        names = ", ".join(map(variable_of, set_here))
+        _log.warning("efforts are given in code: %s of the environment have no effect", names)
+    return {"default_effort": default}
+
+
+def _string_mode(agent: AbstractAgent[Any, Any], options: RuntimeOptions) -> list[AbstractCapability[Any]]:
+    """Return what puts every model into string mode; nothing where the agent or the caller has done so."""
+    found: list[AbstractCapability[Any]] = list(options.get("capabilities", ()))
+    agent.root_capability.apply(found.append)
+    return [] if any(isinstance(capability, StringMode) for capability in found) else [StringMode()]
 
 
 def _check_taken_as_it_is(
@@ -108,9 +136,17 @@ def _check_taken_as_it_is(
             f"{', '.join(given)} cannot be given beside a runtime, which is served as it is; give them to AgentRuntime"
         )
     prefixes = (
-        "model_api",
-        "model_name",
+        "model_",
+        "llm_",
+        "vllm_",
+        "ollama_",
+        "use_ollama",
+        "fallback_",
+        "default_effort",
+        "effort_",
+        "tool_call_mode",
         "memory_",
+        "mcp_",
         "debug_mock",
         "max_",
         "run_timeout",

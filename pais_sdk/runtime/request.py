@@ -12,6 +12,7 @@ from pydantic_ai.settings import ModelSettings
 
 from ..errors import InvalidRequestError
 from ..memory import check_session_id, new_session_id
+from .efforts import Efforts
 
 Prompt = str | Sequence[UserContent] | None
 
@@ -57,10 +58,10 @@ class RunRequest:
 
 
 def check_request(
-    prompt: Prompt, options: RunOptions, *, efforts: Collection[str], timeout_s: float | None, streaming: bool
+    prompt: Prompt, options: RunOptions, *, efforts: Efforts, timeout_s: float | None, streaming: bool
 ) -> RunRequest:
     """Return the run that was asked for, or raise InvalidRequestError naming the argument that is wrong."""
-    session_id, history, effort = options.get("session_id"), options.get("history"), options.get("effort")
+    session_id, history = options.get("session_id"), options.get("history")
     if not isinstance(prompt, (str, list, tuple, type(None))):
         raise InvalidRequestError(f"the prompt must be text or a list of content, not {prompt!r}", param="prompt")
     if isinstance(prompt, str) and not prompt.isascii():
@@ -72,9 +73,6 @@ def check_request(
         raise InvalidRequestError("there is neither a prompt nor a history to answer", param="prompt")
     if prompt is not None and not prompt:
         raise InvalidRequestError("the prompt is empty", param="prompt")
-    if effort is not None and effort not in efforts:
-        known = f"use one of {', '.join(sorted(efforts))}" if efforts else "this agent has no effort levels"
-        raise InvalidRequestError(f"effort {effort!r} is not known; {known}", param="effort")
     limit_s = options.get("timeout_s")
     if limit_s is not None and not 0 < limit_s < math.inf:
         raise InvalidRequestError("timeout_s must be more than 0, and finite", param="timeout_s")
@@ -86,7 +84,7 @@ def check_request(
         history=history,
         instructions=options.get("instructions"),
         model_settings=options.get("model_settings"),
-        effort=effort,
+        effort=efforts.check(options.get("effort")),
         tools=options.get("tools"),
         timeout_s=min((value for value in (limit_s, timeout_s) if value is not None), default=None),
         metadata=options.get("metadata"),

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pydantic_ai.exceptions import (
     AgentRunError,
     ModelAPIError,
+    ModelConnectionError,
+    ModelContextWindowExceededError,
     ModelHTTPError,
     ModelRateLimitError,
+    ModelRequestTimeout,
+    ModelTimeoutError,
 )
 from starlette.responses import JSONResponse
 
@@ -23,6 +27,7 @@ from ..errors import (
     RunTimeoutError,
     SessionBusyError,
 )
+from ..models import wait_asked_for
 from ..runtime import model_error_in
 from .answers.common import Error, ErrorType
 
@@ -133,24 +138,23 @@ def _upstream(error: BaseException | None) -> WireError | None:
     status = model_error.status_code if isinstance(model_error, ModelHTTPError) else None
     if status == 429 or isinstance(model_error, ModelRateLimitError):
         message = "The model's provider limits the rate of requests. Send the request again later."
-        retry = _retry_after(model_error)
-        return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=retry)
+        wait_s = wait_asked_for(model_error)
+        retry_after_s = None if wait_s is None else math.ceil(wait_s)
+        return WireError(status=429, type="rate_limit_exceeded", message=message, retry_after_s=retry_after_s)
+    return WireError(status=502, type="upstream_error", message=_upstream_text(model_error, status), should_retry=False)
+
+
+def _upstream_text(error: ModelAPIError, status: int | None) -> str:
+    if isinstance(error, ModelContextWindowExceededError):
+        return "The conversation is too long for the model."
+    if isinstance(error, (ModelTimeoutError, ModelRequestTimeout)):
+        return "The model did not answer in time."
+    if isinstance(error, ModelConnectionError):
+        return "The model could not be reached, or its answer broke off."
     if status is None:
-        message = "The model could not be reached."
-    elif status in (401, 403):
-        message = "The model's provider refused this server's credentials."
-    elif status == 404:
-        message = "The model's provider does not know the model or the path."
-    elif 400 <= status < 500:
-        message = "The model's provider refused the request."
-    else:
-        message = "The model's provider failed."
-    return WireError(status=502, type="upstream_error", message=message, should_retry=False)
-
-
-def _retry_after(error: ModelAPIError) -> int | None:
-    if error.retry_after is not None:
-        return max(0, math.ceil(error.retry_after))
-    # LiteLLM's proxy passes its upstream's header on under a name of its own.
-    passed_on = (error.headers or {}).get("llm_provider-retry-after", "") if isinstance(error, ModelHTTPError) else ""
-    return int(passed_on) if passed_on.isdecimal() else None
+        return "The model's answer could not be read."
+    if status in (401, 403):
+        return "The model's provider refused this server's credentials."
+    if status == 404:
+        return "The model's provider does not know the model or the path."
+    return "The model's provider refused the request." if 400 <= status < 500 else "The model's provider failed."

@@ -1,0 +1,120 @@
+"""Auto mode: a model whose endpoint may turn out to have no tools."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from logging import getLogger
+from typing import Any, cast
+
+from pydantic_ai import RunContext
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+
+from .string_mode import StringModeModel
+
+_log = getLogger("pais_sdk.models")
+
+
+class AutoModeModel(WrapperModel):
+    """Offers tools in the API's own way until the endpoint answers that it has none, and in the prompt from then on.
+
+    The request that found it out is sent again, in string mode. What was found out is remembered for the life of this
+    object.
+
+    Args:
+        wrapped: A model of one endpoint; for a FallbackModel, wrap each of its models.
+    """
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        asked = self.wrapped
+        try:
+            return await asked.request(messages, model_settings, model_request_parameters)
+        except ModelHTTPError as error:
+            if not _is_about_tools(error, asked, model_request_parameters):
+                raise
+        self._use_string_mode(asked)
+        return await self.wrapped.request(messages, model_settings, model_request_parameters)
+
+    @asynccontextmanager
+    async def request_stream(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+        run_context: RunContext[Any] | None = None,
+    ) -> AsyncGenerator[StreamedResponse]:
+        request = (messages, model_settings, model_request_parameters, run_context)
+        asked, stream = self.wrapped, None
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await stack.enter_async_context(asked.request_stream(*request))
+            except ModelHTTPError as error:
+                if not _is_about_tools(error, asked, model_request_parameters):
+                    raise
+            if stream is None:
+                self._use_string_mode(asked)
+                stream = await stack.enter_async_context(self.wrapped.request_stream(*request))
+            yield stream
+
+    def _use_string_mode(self, refused: Model) -> None:
+        if self.wrapped is not refused:
+            return  # another request found it out meanwhile
+        _log.warning("model %r has no tools at its endpoint: it is used in string mode from now on", self.model_name)
+        self.wrapped = StringModeModel(refused)
+
+
+def _is_about_tools(error: ModelHTTPError, asked: Model, parameters: ModelRequestParameters) -> bool:
+    brought_tools = parameters.function_tools or parameters.output_tools
+    return bool(brought_tools) and not isinstance(asked, StringModeModel) and refuses_tools(error)
+
+
+_STATUSES = (400, 404, 422, 500, 501)
+_TOOLS = r"(?:tools|tool[ _-](?:calling|calls?|use)|function[ _-]?call(?:ing|s)?)\b"
+_REFUSALS = re.compile(
+    "|".join(
+        (
+            # Ollama: "... does not support tools"; Bedrock, DeepSeek and others in the same words
+            rf"(?:does not|doesn't|do not|don't) support (?:the )?{_TOOLS}",
+            # OpenAI, Groq, Gemini, Mistral: "`tools` is not supported with this model"
+            rf"(?<!parallel )\b{_TOOLS}['\"`]* (?:is|are) not (?:supported|enabled)",
+            r"--enable-auto-tool-choice|requires --tool-call-parser",  # vLLM
+            r"tools param requires --jinja|unsupported param: tools\b",  # llama.cpp
+            r"does not support parameters: [\[{][^\]}]{0,200}['\"]tools['\"]",  # LiteLLM
+            r"no endpoints found that support tool use",  # OpenRouter
+            r"only \[.{0,2000}\] support tool calls",  # Xinference
+        )
+    ),
+    flags=re.IGNORECASE | re.DOTALL,
+)
+
+
+def refuses_tools(error: ModelHTTPError) -> bool:
+    """Return whether an endpoint says in an error that it, or its model, has no tools."""
+    return error.status_code in _STATUSES and _REFUSALS.search(_text_of(error.body)[:10_000]) is not None
+
+
+def _text_of(body: object, depth: int = 5) -> str:
+    """Return what an error says, without what it repeats of the request."""
+    if isinstance(body, str):
+        return body
+    if not depth:
+        return ""
+    if isinstance(body, list):
+        return " ".join(_text_of(one, depth - 1) for one in cast("list[object]", body))
+    if isinstance(body, dict):
+        fields = cast("dict[str, object]", body)
+        return " ".join(_text_of(fields[name], depth - 1) for name in _SAYING if name in fields)
+    return ""
+
+
+_SAYING = ("message", "msg", "detail", "error", "metadata", "raw")
