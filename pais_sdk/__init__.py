@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .events import ThinkingDelta as ThinkingDelta
     from .events import ToolCalled as ToolCalled
     from .events import ToolReturned as ToolReturned
+    from .mcp import MCPServer as MCPServer
+    from .mcp import MCPServers as MCPServers
     from .memory import LocalMemory as LocalMemory
     from .memory import Memory as Memory
     from .memory import MemoryEvent as MemoryEvent
@@ -37,12 +39,18 @@ if TYPE_CHECKING:
     from .memory import RedisMemory as RedisMemory
     from .memory import SQLiteMemory as SQLiteMemory
     from .memory import SQLMemory as SQLMemory
+    from .models import AutoModeModel as AutoModeModel
+    from .models import StringMode as StringMode
+    from .models import StringModeModel as StringModeModel
     from .models import mock_model as mock_model
     from .runtime import AgentDeps as AgentDeps
     from .runtime import AgentRuntime as AgentRuntime
     from .runtime import RunStream as RunStream
     from .server import AgentServer as AgentServer
     from .settings import Settings as Settings
+    from .tools import CachedToolset as CachedToolset
+    from .tools import ToolExecutor as ToolExecutor
+    from .tools import ToolResult as ToolResult
 
 # Public names and where they live. They are imported when they are first used: Pydantic AI alone takes over a second.
 _HOMES = {
@@ -52,11 +60,13 @@ _HOMES = {
         "SessionBusyError"
     ),
     "events": "Progress RunEnded RunEvent RunOutcome RunStarted TextDelta ThinkingDelta ToolCalled ToolReturned",
+    "mcp": "MCPServer MCPServers",
     "memory": "LocalMemory Memory MemoryEvent NullMemory RedisMemory SQLiteMemory SQLMemory",
-    "models": "mock_model",
+    "models": "AutoModeModel StringMode StringModeModel mock_model",
     "runtime": "AgentDeps AgentRuntime RunStream",
     "server": "AgentServer",
     "settings": "Settings",
+    "tools": "CachedToolset ToolExecutor ToolResult",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

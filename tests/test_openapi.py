@@ -26,6 +26,7 @@ from schemathesis.checks import (
 import pais_sdk
 from pais_sdk import AgentRuntime, LocalMemory, MemoryUnavailableError, Settings, serve
 from pais_sdk._listen import listening
+from pais_sdk.mcp import MCPServers
 from pais_sdk.server.chat_request import ChatMessage, Role
 from pais_sdk.server.openapi.content import MESSAGE_KINDS
 
@@ -258,6 +259,26 @@ async def test_a_memory_that_does_not_answer_is_told_as_described() -> None:
             assert {answer.status_code for answer in [*answers, deleted]} == {503}
             await check(here, *answers)
             await check(here, deleted, path="/memory/sessions/{session_id}")
+
+
+async def test_mcp_servers_are_told_as_described() -> None:
+    with fail_after(20):
+        for required in ([], ["none"]):
+            servers = MCPServers({"none": {"command": "there-is-no-such-command"}}, required=required)
+            async with served(adding_agent(), toolsets=[servers]) as here:
+                answers = [await here.http.get(path) for path in ("/tools", "/ready")]
+                assert [answer.status_code for answer in answers] == [200, 503 if required else 200]
+                assert all(answer.json()["mcp_servers"] for answer in answers)
+                await check(here, *answers)
+
+
+async def test_tools_that_are_not_listed_in_time_are_told_as_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pais_sdk.server.agent_card._TOOLS_WAIT_S", 0)
+    with fail_after(5):
+        async with served(adding_agent()) as here:
+            answer = await here.http.get("/tools")
+            assert answer.status_code == 503
+            await check(here, answer)
 
 
 @pytest.mark.parametrize("progress", ["chunk", "kaos-ui", "kaos-cli", "off"])

@@ -110,7 +110,8 @@ def _pack(adapter: TypeAdapter[Any], value: object) -> bytes:
             return adapter.dump_json(value, fallback=_as_text)
         except ValueError:  # half a character, such as file names have that are not UTF-8
             data = adapter.dump_python(value, fallback=_as_text)
-            return json.dumps(_whole(to_jsonable_python(data, fallback=_as_text)), ensure_ascii=False).encode()
+            plain = to_jsonable_python(data, fallback=_as_text, bytes_mode="base64")
+            return json.dumps(_whole(plain), ensure_ascii=False).encode()
     except ValueError as error:
         raise MemoryUnavailableError(f"a {type(value).__name__} cannot be stored as JSON: {error}") from error
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -19,15 +17,20 @@ from pydantic_ai.toolsets import AbstractToolset
 from .._loop import loop_thread
 from ..errors import ConfigurationError
 from ..events import RunOutcome
+from ..mcp import MCPServerStatus
 from ..memory import LocalMemory, Memory, OnBusy, check_session_id
 from .admission import Admission
-from .arguments import Effort, RunArguments
+from .arguments import RunArguments
+from .efforts import Effort, Efforts
 from .ended import successful
 from .exchange import Exchange
 from .exchanges import Exchanges
 from .lifetime import Home, HomeGoneError, Lifetime, loop_ended
+from .limits import check_limits
+from .mcp_servers import statuses_among, version_among
 from .request import Prompt, RunOptions, RunRequest, check_request
 from .stream import RunStream, finished
+from .tool_list import ToolList
 
 T = TypeVar("T")
 OutputT = TypeVar("OutputT")
@@ -62,7 +65,9 @@ class AgentRuntime(Generic[OutputT]):
             cancels the first.
         busy_wait_s: The longest wait for a session, and then for a place, in seconds.
         on_disconnect: What becomes of a run whose reader leaves: `cancel` or `finish`.
-        efforts: Names for models to choose from in each call: `{"quick": model, "deep": (model, settings)}`.
+        efforts: Names for models to choose from in each call: `{"quick": model, "deep": (model, settings)}`; None for a
+            model is the one above.
+        default_effort: The effort of a call that names none; None for that model as it is.
 
     Raises:
         ConfigurationError: An argument cannot work, or the agent needs deps and none were given.
@@ -91,30 +96,29 @@ class AgentRuntime(Generic[OutputT]):
         busy_wait_s: float = 30,
         on_disconnect: Literal["cancel", "finish"] = "cancel",
         efforts: Mapping[str, Effort] | None = None,
+        default_effort: str | None = None,
     ) -> None:
         if not isinstance(agent, AbstractAgent):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"{agent!r} is not a Pydantic AI agent")
-        for argument, value in (("max_steps", max_steps), ("history_limit", history_limit + 1)):
-            if value < 1:
-                raise ConfigurationError(f"{argument} is too small; max_steps starts at 1, history_limit at 0")
-        for argument, value in (("timeout_s", timeout_s), ("tool_timeout_s", tool_timeout_s)):
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigurationError(f"{argument}={value!r} is no time; use more than 0, None for any time")
-        if not 0 <= busy_wait_s < math.inf:
-            raise ConfigurationError(f"busy_wait_s={busy_wait_s!r} is no time; use 0 or more")
-        if on_busy not in ("queue", "reject", "interrupt"):
-            raise ConfigurationError(f"on_busy={on_busy!r} is not known; use 'queue', 'reject' or 'interrupt'")
-        if on_disconnect not in ("cancel", "finish"):
-            raise ConfigurationError(f"on_disconnect={on_disconnect!r} is not known; use 'cancel' or 'finish'")
+        check_limits(
+            max_steps=max_steps,
+            history_limit=history_limit,
+            timeout_s=timeout_s,
+            tool_timeout_s=tool_timeout_s,
+            busy_wait_s=busy_wait_s,
+            on_busy=on_busy,
+            on_disconnect=on_disconnect,
+        )
         self.agent = agent
         self.memory: Memory = LocalMemory() if memory is None else memory
         self.name = name or agent.name or "agent"
-        self.description = description or _plain_text(agent.description) or ""
+        self.description = description or (agent.description if isinstance(agent.description, str) else "")
         self.max_steps = max_steps
         self.history_limit = history_limit
         self.on_busy: OnBusy = on_busy
         self.busy_wait_s = busy_wait_s
         self.on_disconnect = on_disconnect
+        self._efforts = Efforts(efforts or {}, default=default_effort)
         self.arguments = RunArguments(
             agent,
             model=model,
@@ -124,7 +128,7 @@ class AgentRuntime(Generic[OutputT]):
             deps=deps,
             max_steps=max_steps,
             tool_timeout_s=tool_timeout_s,
-            efforts=efforts or {},
+            efforts=self._efforts,
         )
         self._timeout_s = timeout_s
         self.admission = Admission(
@@ -134,7 +138,10 @@ class AgentRuntime(Generic[OutputT]):
             wait_s=busy_wait_s,
         )
         self._lifetime = Lifetime(self._enter)
-        self._exchanges = Exchanges(self)
+        self._exchanges = Exchanges(self, self._lifetime)
+        self._tools = ToolList(
+            lambda: self.arguments.list_tools(self.memory), lambda: version_among(self.arguments.toolsets())
+        )
         self.model_status: Literal["ok", "degraded", "unknown"] = "unknown"
         """Whether the model answered the newest run that asked it."""
 
@@ -168,7 +175,7 @@ class AgentRuntime(Generic[OutputT]):
 
     async def _enter(self, stack: AsyncExitStack, home: Home) -> None:
         self._exchanges.forget_the_gone()
-        for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets()):
+        for part in (self.memory, *self.arguments.models(), *self.arguments.toolsets(), self._tools):
             await stack.enter_async_context(part)
         stack.push_async_callback(self._exchanges.cancel_all, home)
 
@@ -185,8 +192,8 @@ class AgentRuntime(Generic[OutputT]):
             history: The messages that came before, in place of what the memory holds. For a session that is not
                 stored yet they are stored with the run.
             instructions: For this run, added to the agent's.
-            model_settings: For this run, over the agent's.
-            effort: One of the runtime's `efforts`.
+            model_settings: For this run, over the effort's, and those over the agent's.
+            effort: One of the runtime's `efforts`; None for `default_effort`.
             tools: The names of the tools that the model may use; None for all.
             timeout_s: Seconds for this run; the runtime's own limit holds too.
             metadata: For the run's telemetry and messages; the model does not see it.
@@ -268,8 +275,19 @@ class AgentRuntime(Generic[OutputT]):
         return deleted or ran
 
     async def list_tools(self) -> list[ToolDefinition]:
-        """Return the tools that the model is offered, as it sees them."""
-        return await self.call(lambda: self.arguments.list_tools(self.memory))
+        """Return the tools that the model is offered, as it sees them.
+
+        They are listed once for all callers, and again when those of an MCP server changed or 30 seconds are over.
+
+        Raises:
+            TimeoutError: A toolset did not answer within 5 seconds.
+        """
+        return await self.call(self._tools.get)
+
+    @property
+    def mcp_servers(self) -> list[MCPServerStatus]:
+        """How each MCP server is at this moment, of the agent and of the runtime."""
+        return statuses_among(self.arguments.toolsets())
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await `work()` on the runtime's own event loop, opening it if needed; for what must not cross loops."""
@@ -279,25 +297,7 @@ class AgentRuntime(Generic[OutputT]):
 
     async def begin(self, request: RunRequest, *, until_held: bool = True) -> Exchange:
         """Start a run and return, as a rule when its session is held; then it raises what keeps it from beginning."""
-        begun: list[Exchange] = []
-        given_up = threading.Event()
-        try:
-            await self._lifetime.call(
-                lambda home: self._exchanges.begin(request, home, begun, given_up, until_held=until_held)
-            )
-        except asyncio.CancelledError:
-            given_up.set()  # before the look at the list: there, the list is written first, and then this is looked at
-            for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
-                exchange.cancel()
-                exchange.home.loop.call_soon_threadsafe(exchange.events.close)
-            raise
-        return begun[0]
+        return await self._exchanges.begin(request, until_held=until_held)
 
     def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
-        return check_request(
-            prompt, options, efforts=self.arguments.efforts, timeout_s=self._timeout_s, streaming=streaming
-        )
-
-
-def _plain_text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+        return check_request(prompt, options, efforts=self._efforts, timeout_s=self._timeout_s, streaming=streaming)

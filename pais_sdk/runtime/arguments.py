@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.models import Model
-from pydantic_ai.settings import ModelSettings, merge_model_settings
+from pydantic_ai.settings import merge_model_settings
 from pydantic_ai.tools import DeferredToolRequests, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 from pydantic_ai.usage import UsageLimits
 
 from ..memory import Memory
 from .deps import DepsFactory
+from .efforts import Efforts
 from .guard import LoneGuard, NobodyApproves, ToolGuard
-from .request import RunRequest
-from .tool_list import list_tools
-
-Effort: TypeAlias = Model | str | tuple[Model | str, ModelSettings]
-"""A model, or a model with its settings."""
+from .request import RunOptions, RunRequest, check_request
+from .tool_look import QUESTION, look_at_tools
 
 _NOBODY_APPROVES = NobodyApproves()
 
@@ -51,7 +49,7 @@ class RunArguments:
         deps: Any,
         max_steps: int,
         tool_timeout_s: float | None,
-        efforts: Mapping[str, Effort],
+        efforts: Efforts,
     ) -> None:
         self._agent = agent
         self._model = model
@@ -62,12 +60,12 @@ class RunArguments:
         self._limits = UsageLimits(request_limit=max_steps)
         self._guard = ToolGuard(timeout_s=tool_timeout_s)
         self._lone_guard = LoneGuard(timeout_s=tool_timeout_s)
-        self._efforts = dict(efforts)
+        self._efforts = efforts
 
     @property
     def efforts(self) -> list[str]:
         """The names that a run may choose its effort from."""
-        return list(self._efforts)
+        return self._efforts.names
 
     @property
     def speaks_text(self) -> bool:
@@ -78,12 +76,13 @@ class RunArguments:
     def models(self) -> list[Model]:
         """Return the models that runs use, to be kept open."""
         own = self._agent.model if self._model is None else self._model
-        efforts = (effort[0] if isinstance(effort, tuple) else effort for effort in self._efforts.values())
-        return [model for model in (own, *efforts) if isinstance(model, Model)]
+        return [model for model in (own, *self._efforts.models) if isinstance(model, Model)]
 
     def toolsets(self) -> list[AbstractToolset[Any]]:
         """Return the toolsets that runs use, to be kept open."""
-        return [*self._agent.toolsets, *self._toolsets]
+        of_capabilities = (capability.get_toolset() for capability in self._capabilities)
+        found = [*self._agent.toolsets, *self._toolsets, *of_capabilities]
+        return [toolset for toolset in found if isinstance(toolset, AbstractToolset)]
 
     @property
     def may_wait(self) -> bool:
@@ -92,17 +91,11 @@ class RunArguments:
 
     async def make(self, request: RunRequest, memory: Memory) -> dict[str, Any]:
         """Return the arguments of one run."""
-        model, settings = self._model, request.model_settings
-        if request.effort is not None:
-            effort = self._efforts[request.effort]
-            if isinstance(effort, tuple):
-                model, settings = effort[0], merge_model_settings(effort[1], settings)
-            else:
-                model = effort
+        model, settings = self._efforts.chosen(request.effort)
         return {
             "deps": await self._deps.make(request.session_id, memory),
-            "model": model,
-            "model_settings": settings,
+            "model": self._model if model is None else model,
+            "model_settings": merge_model_settings(settings, request.model_settings),
             "toolsets": self._toolsets or None,
             "capabilities": [*self._capabilities, *self._guards(request)] or None,
             "instructions": [text for text in (self._instructions, request.instructions) if text] or None,
@@ -111,9 +104,10 @@ class RunArguments:
         }
 
     async def list_tools(self, memory: Memory) -> list[ToolDefinition]:
-        """Return the tools that runs offer to the model."""
-        deps = await self._deps.make("tools", memory)
-        return await list_tools(self._agent, deps, toolsets=self._toolsets, capabilities=self._capabilities)
+        """Return the tools that a run offers to the model, one that asks for nothing special."""
+        options: RunOptions = {"session_id": "tools", "store": False}
+        request = check_request(QUESTION, options, efforts=self._efforts, timeout_s=None, streaming=False)
+        return await look_at_tools(self._agent, await self.make(request, memory))
 
     def _guards(self, request: RunRequest) -> list[AbstractCapability[Any]]:
         """Return what stands around the tools of a run; nothing where there cannot be any."""

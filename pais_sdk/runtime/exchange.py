@@ -29,6 +29,7 @@ from .._shield import to_its_end
 from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
+from ..tools.run_scope import set_run_scope
 from .channel import Channel
 from .ended import model_error_in
 from .lifetime import Home
@@ -152,6 +153,7 @@ class Exchange:
                     if request.streaming:
                         self.events.put_now(RunStarted(request.session_id, self.run_id))
                     _current.set(self)
+                    set_run_scope(request.scope)
                     await self._held(session, memory)
 
     async def _held(self, session: MemorySession, memory: Memory) -> None:

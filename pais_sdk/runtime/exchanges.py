@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .exchange import Exchange, current_exchange
-from .lifetime import Home
+from .lifetime import Home, Lifetime
 from .stream import finished
 
 if TYPE_CHECKING:
@@ -16,28 +16,40 @@ if TYPE_CHECKING:
 
 
 class Exchanges:
-    """All that run or wait now; lives on the runtime's loop, except `cancel`."""
+    """All that run or wait now; lives on the runtime's loop, except `begin` and `cancel`."""
 
-    def __init__(self, runtime: AgentRuntime[Any]) -> None:
+    def __init__(self, runtime: AgentRuntime[Any], lifetime: Lifetime) -> None:
         self._runtime = runtime
+        self._lifetime = lifetime
         self._running: set[Exchange] = set()
 
     def forget_the_gone(self) -> None:
         """Drop those that ended with their loop before they could end by themselves."""
         self._running -= {exchange for exchange in self._running if exchange.home.over}
 
-    async def begin(
-        self, request: RunRequest, home: Home, begun: list[Exchange], given_up: threading.Event, *, until_held: bool
-    ) -> None:
-        """Start an exchange and put it into `begun`.
+    async def begin(self, request: RunRequest, *, until_held: bool) -> Exchange:
+        """Start an exchange, from any loop.
 
         Args:
             request: What is wanted of it.
-            home: Where it belongs.
-            begun: Takes it.
-            given_up: Set, on whatever thread, where nobody wants it any more.
             until_held: Whether to wait until its session is held, and to raise what keeps it from that.
         """
+        begun: list[Exchange] = []
+        given_up = threading.Event()
+        try:
+            await self._lifetime.call(lambda home: self._begin(request, home, begun, given_up, until_held=until_held))
+        except asyncio.CancelledError:
+            given_up.set()  # before the look at the list: there, the list is written first, and then this is looked at
+            for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
+                exchange.cancel()
+                exchange.home.loop.call_soon_threadsafe(exchange.events.close)
+            raise
+        return begun[0]
+
+    async def _begin(
+        self, request: RunRequest, home: Home, begun: list[Exchange], given_up: threading.Event, *, until_held: bool
+    ) -> None:
+        """Start it on its loop and put it into `begun`; `given_up` is set where nobody wants it any more."""
         exchange = Exchange(self._runtime, request, home, self._running.discard)
         self._running.add(exchange)
         if until_held:

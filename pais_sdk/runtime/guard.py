@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import trace
+from pydantic import ValidationError
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
-from pydantic_ai.exceptions import ToolFailed
-from pydantic_ai.messages import ToolCallPart
+from pydantic_ai.exceptions import ModelRetry, ToolFailed, UnexpectedModelBehavior
+from pydantic_ai.messages import ToolCallPart, ToolReturn, tool_return_ta
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
+from pydantic_core import PydanticSerializationError
 
 _log = logging.getLogger("pais_sdk.tools")
 
@@ -48,7 +50,10 @@ class ToolGuard(AbstractCapability[Any]):
         limit = asyncio.timeout(self.timeout_s)
         try:
             async with limit:
-                return await handler(args)
+                return _checked(await handler(args))
+        except PydanticSerializationError:
+            _log.exception("tool %r returned what JSON cannot hold, in run %s", call.tool_name, ctx.run_id)
+            raise ToolFailed(f"The tool {call.tool_name!r} returned something that cannot be shown.") from None
         except SystemExit:
             _log.exception("tool %r wanted to end the process, in run %s", call.tool_name, ctx.run_id)
             raise ToolFailed(f"The tool {call.tool_name!r} failed.") from None
@@ -56,6 +61,21 @@ class ToolGuard(AbstractCapability[Any]):
             if not limit.expired():
                 raise
             raise ToolFailed(f"The tool {call.tool_name!r} took longer than {self.timeout_s:g} s.") from None
+
+    async def on_tool_validate_error(
+        self,
+        ctx: RunContext[Any],
+        *,
+        call: ToolCallPart,
+        tool_def: ToolDefinition,
+        args: Any,
+        error: ValidationError | ModelRetry,
+    ) -> dict[str, Any]:
+        if not ctx.last_attempt:
+            raise error
+        # One more would end the run; the limit of steps is what bounds a model that never gets them right.
+        text = error.message if isinstance(error, ModelRetry) else error.json(include_url=False)
+        raise ToolFailed(text) from error
 
     async def on_tool_execute_error(
         self,
@@ -66,6 +86,8 @@ class ToolGuard(AbstractCapability[Any]):
         args: dict[str, Any],
         error: Exception,
     ) -> Any:
+        if isinstance(error, UnexpectedModelBehavior) and isinstance(error.__cause__, ModelRetry):
+            raise ToolFailed(error.__cause__.message) from error  # it asked once too often for another call
         _log.error("tool %r failed in run %s", call.tool_name, ctx.run_id, exc_info=error)
         trace.get_current_span().record_exception(error)
         raise ToolFailed(f"The tool {call.tool_name!r} failed with {type(error).__name__}.") from error
@@ -97,6 +119,15 @@ class LoneGuard(ToolGuard):
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         return refused(requests)
+
+
+def _checked(result: Any) -> Any:
+    """Return a tool's result, with no half characters; raises where JSON cannot hold it."""
+    if isinstance(result, str):
+        return result if result.isascii() else result.encode("utf-8", "replace").decode()
+    shown: Any = cast("ToolReturn[Any]", result).return_value if isinstance(result, ToolReturn) else result
+    tool_return_ta.dump_json(shown)
+    return cast("Any", result)
 
 
 def refused(requests: DeferredToolRequests) -> DeferredToolResults:

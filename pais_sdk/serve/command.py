@@ -137,5 +137,5 @@ def configure_logging(level: str) -> None:
     logging.addLevelName(5, "TRACE")
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s - %(name)s - %(levelname)s - %(message)s")
     if logging.getLogger().level > logging.DEBUG:
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        for library in ("httpx", "httpx2", "mcp"):  # a line for each request, with session ids
+            logging.getLogger(library).setLevel(logging.WARNING)

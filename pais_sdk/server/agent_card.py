@@ -7,13 +7,14 @@ import time
 from typing import Any
 
 import anyio
+from pydantic_ai.tools import ToolDefinition
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from ..runtime import AgentRuntime
 from ..settings import Settings
-from .answers.common import AgentCard, Model, ModelList, Skill, Tool, ToolList
-from .errors import invalid
+from .answers.common import AgentCard, MCPServer, Model, ModelList, Skill, Tool, ToolList
+from .errors import WireError, invalid
 
 _log = logging.getLogger("pais_sdk.server")
 _TOOLS_WAIT_S = 5.0
@@ -26,18 +27,20 @@ class AgentEndpoints:
         self._runtime = runtime
         self._settings = settings
         self._created = int(time.time())
+        self._listed: list[ToolDefinition] = []
 
     async def card(self, request: Request) -> JSONResponse:
-        """Describe the agent; tools that cannot be listed now are left out."""
-        skills: list[Skill] = []
+        """Describe the agent; where the tools cannot be listed now, with those that were listed last."""
         try:
-            with anyio.fail_after(_TOOLS_WAIT_S):
-                skills = [
-                    {"id": tool.name, "name": tool.name, "description": tool.description or ""}
-                    for tool in await self._runtime.list_tools()
-                ]
+            tools = await self._list_tools()
         except Exception:  # noqa: BLE001 - a toolset may raise anything, and the card must be given all the same
-            _log.warning("the card is given without skills: the tools cannot be listed", exc_info=True)
+            tools = self._listed
+            _log.warning(
+                "the card is given with %d skills of before: no tools can be listed", len(tools), exc_info=True
+            )
+        skills: list[Skill] = [
+            {"id": tool.name, "name": tool.name, "description": tool.description or ""} for tool in tools
+        ]
         answer: AgentCard = {
             "name": self._runtime.name,
             "description": self._runtime.description,
@@ -48,17 +51,33 @@ class AgentEndpoints:
         return JSONResponse(answer)
 
     async def tools(self, request: Request) -> JSONResponse:
-        """List the tools as the model sees them."""
+        """List the tools as the model sees them, and how the MCP servers are, where there are any."""
+        try:
+            listed = await self._list_tools()
+        except TimeoutError:
+            message = "The tools could not be listed in time: something that has them does not answer."
+            raise WireError(status=503, type="server_error", message=message) from None
         tools: list[Tool] = [
             {
                 "name": tool.name,
                 "description": tool.description or "",
                 "parameters_json_schema": tool.parameters_json_schema,
             }
-            for tool in await self._runtime.list_tools()
+            for tool in listed
         ]
         answer: ToolList = {"agent": self._runtime.name, "tools": tools, "total": len(tools)}
+        servers: list[MCPServer] = [
+            {"name": server.name, "state": server.state, "tools": server.tools, "error": server.error}
+            for server in self._runtime.mcp_servers
+        ]
+        if servers:
+            answer["mcp_servers"] = servers
         return JSONResponse(answer)
+
+    async def _list_tools(self) -> list[ToolDefinition]:
+        with anyio.fail_after(_TOOLS_WAIT_S):
+            self._listed = await self._runtime.list_tools()
+        return self._listed
 
     async def models(self, request: Request) -> JSONResponse:
         """List the one model that is served: the agent."""

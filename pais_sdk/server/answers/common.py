@@ -26,6 +26,11 @@ PageSize: TypeAlias = Annotated[int, Field(ge=0, description="How many items thi
 NextCursor: TypeAlias = Annotated[
     str | None, Field(description="The `cursor` of the request for what follows; null at the end.")
 ]
+ServerState: TypeAlias = Annotated[
+    Literal["connecting", "ready", "down"],
+    Field(description="`connecting`: not reached for the first time yet; `down`: tried again and again."),
+]
+ServerStates: TypeAlias = Annotated[list["MCPServerState"], Field(description="There where the agent has any.")]
 
 
 class ErrorDetails(TypedDict):
@@ -110,6 +115,7 @@ class ToolList(TypedDict):
     agent: AgentName
     tools: list[Tool]
     total: PageSize
+    mcp_servers: NotRequired[Annotated[list[MCPServer], Field(description="There where the agent has any.")]]
 
 
 class Tool(TypedDict):
@@ -120,6 +126,15 @@ class Tool(TypedDict):
     parameters_json_schema: Annotated[dict[str, Any], Field(description="The JSON Schema of its arguments.")]
 
 
+class MCPServer(TypedDict):
+    """An MCP server whose tools the agent uses."""
+
+    name: str
+    state: ServerState
+    tools: Annotated[int, Field(ge=0, description="How many tools it offers now.")]
+    error: Annotated[str | None, Field(description="Why it is down.")]
+
+
 class AgentCard(TypedDict):
     """What the agent says about itself."""
 
@@ -127,7 +142,9 @@ class AgentCard(TypedDict):
     description: str
     url: Annotated[str, Field(description="Where others reach the agent.")]
     capabilities: Capabilities
-    skills: Annotated[list[Skill], Field(description="Its tools; none where they cannot be listed now.")]
+    skills: Annotated[
+        list[Skill], Field(description="Its tools; those that were listed last, where they cannot be listed now.")
+    ]
 
 
 class Capabilities(TypedDict):
@@ -154,12 +171,23 @@ class Health(TypedDict):
     model: Annotated[Literal["ok", "degraded", "unknown"], Field(description="What the newest run found of the model.")]
 
 
+class MCPServerState(TypedDict):
+    """An MCP server, as everyone may know it."""
+
+    name: str
+    state: ServerState
+
+
 class Ready(TypedDict):
     """Runs can be taken."""
 
     status: Literal["ready"]
     name: AgentName
     timestamp: Timestamp
+    mcp_servers: NotRequired[ServerStates]
+
+
+Reason: TypeAlias = Literal["draining", "memory", "mcp"]
 
 
 class NotReady(TypedDict):
@@ -169,9 +197,13 @@ class NotReady(TypedDict):
     name: AgentName
     timestamp: Timestamp
     reasons: Annotated[
-        list[Literal["draining", "memory"]],
-        Field(description="`draining`: the server is about to stop; `memory`: the memory does not answer."),
+        list[Reason],
+        Field(
+            description="`draining`: the server is about to stop; `memory`: the memory does not answer; `mcp`: an MCP "
+            "server that the agent must have is not ready."
+        ),
     ]
+    mcp_servers: NotRequired[ServerStates]
 
 
 class ApiDocument(TypedDict):

@@ -131,7 +131,10 @@ OPERATIONS = (
         tag="Agent",
         summary="List the tools, as the model sees them",
         answer=ToolList,
-        errors={503: None},
+        errors={
+            503: "`server_error`: the tools could not be listed in time. `memory_unavailable`: the memory does not "
+            "answer.",
+        },
     ),
     Operation(
         id="getCard",
