@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,8 +13,13 @@ from anyio import fail_after
 from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import ModelHTTPError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from pais_sdk import AgentRuntime, RunFailedError, Settings
+from pais_sdk import AgentRuntime, RunEnded, RunFailedError, RunStarted, Settings
+from pais_sdk._listen import listening
 from pais_sdk.compose import create_runtime
 from pais_sdk.models import AutoModeModel, StringMode, StringModeModel, endpoint_model
 from pais_sdk.models.auto_mode import refuses_tools
@@ -156,6 +162,70 @@ async def test_another_error_is_not_mistaken_for_it() -> None:
             assert all(brought_tools(mock))
 
 
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "stream"])
+async def test_a_refusal_that_quotes_the_user_is_refused_in_string_mode_too_and_teaches_nothing(
+    streaming: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def chat(request: Request) -> Response:
+        body = await request.body()
+        asked.append(b'"tools"' in body)
+        if b"hammer" in body:
+            error = {"message": "Refused: 'My hammer does not support tools'", "type": "invalid_request_error"}
+            return JSONResponse({"error": error}, 400)
+        return Response(status_code=418)
+
+    asked: list[bool] = []
+    app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])
+    with fail_after(5):
+        async with (
+            listening(app) as url,
+            create_runtime(adder(), settings=Settings(model_api_url=url, model_name="m")) as runtime,
+        ):
+            for prompt in ("My hammer does not support tools", "Add"):
+                if streaming:
+                    async with runtime.stream(prompt) as run:
+                        assert [type(event) async for event in run] == [RunStarted, RunEnded]
+                else:
+                    with pytest.raises(RunFailedError):
+                        await runtime.run(prompt)
+    assert asked == [True, False, True]
+    assert "string mode" not in caplog.text
+
+
+@pytest.mark.parametrize("code", [400, "400", None, "unsupported"])
+async def test_a_refusal_as_the_first_event_of_a_stream_counts(code: Any) -> None:
+    async def chat(request: Request) -> Response:
+        brought = "tools" in await request.json()
+        asked.append(brought)
+        error = {"error": {"message": "m does not support tools", "code": code}}
+        choice = {"index": 0, "delta": {"role": "assistant", "content": "It is 3."}, "finish_reason": "stop"}
+        said = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+        return Response(f"data: {json.dumps(error if brought else said)}\n\n", media_type="text/event-stream")
+
+    asked: list[bool] = []
+    app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])
+    with fail_after(5):
+        async with (
+            listening(app) as url,
+            create_runtime(adder(), settings=Settings(model_api_url=url, model_name="m")) as runtime,
+        ):
+            for _ in range(2):
+                assert await said(runtime, streaming=True) == "It is 3."
+    assert asked == [True, False, False]
+
+
+async def test_what_was_learned_holds_when_the_runtime_is_opened_again() -> None:
+    mock = MockLLM(responses=[ADD, "It is 3."])
+    with fail_after(5):
+        async with mock.running() as url:
+            settings = Settings(model_api_url=url, model_name="script+no-tools")
+            runtime = create_runtime(adder(), settings=settings)
+            for _ in range(2):
+                async with runtime:
+                    assert (await runtime.run("Add")).text == "It is 3."
+            assert brought_tools(mock) == [True, False, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("mode", "tools"), [("native", [True]), ("auto", [True, False, False]), ("string", [False, False])]
 )
@@ -265,6 +335,7 @@ def test_endpoints_have_many_words_for_it(status: int, body: object) -> None:
         (400, {"message": "this model does not support parallel tool calls"}),
         (400, {"message": "Parallel tool calls are not supported"}),
         (400, {"message": "m does not support images"}),
+        (400, {"message": "Invalid schema for function 'add': m does not support tools with oneOf"}),
         (400, {"error": {"error": {"error": {"error": {"error": {"error": "m does not support tools"}}}}}}),
         (404, {"message": "model 'tools' not found"}),
         (404, {"message": "No endpoints found that support the provided 'tool_choice' value."}),

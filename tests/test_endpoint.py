@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from anyio import fail_after
 from pydantic_ai import Agent
-from pydantic_ai.exceptions import ModelHTTPError, ModelQuotaExceededError
+from pydantic_ai.exceptions import ModelHTTPError, ModelQuotaExceededError, ModelRequestTimeout
+from pydantic_ai.settings import ModelSettings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -93,16 +94,80 @@ async def said(runtime: AgentRuntime[Any], *, streaming: bool) -> str:
         ("http://gw/ns/modelapi/x", "http://gw/ns/modelapi/x/v1/"),
         ("http://gw/ns/modelapi/v1x/", "http://gw/ns/modelapi/v1x/v1/"),
         (" http://[::1]:8000 ", "http://[::1]:8000/v1/"),
+        ("HTTP://Localhost:1", "http://localhost:1/v1/"),
+        ("http://localhost:1\n", "http://localhost:1/v1/"),
     ],
 )
 def test_an_endpoints_path_is_appended_once(url: str, base: str) -> None:
     assert str(endpoint_model(url, "m").base_url) == base
+    assert str(model_of(Settings(model_api_url=url, model_name="m")).base_url) == base
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///v1", "http://[::1", "https://?x=1"])
-def test_a_url_without_a_host_stops_the_start(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="MODEL_API_URL cannot be used: an endpoint's URL must have a host"):
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        *((url, "have a host") for url in ("http://", "http:///v1", "http://[::1", "https://?x=1", "http://a b")),
+        *((f"http://h:{port}", "have a host, and a valid port") for port in ("x", "-1", "65536")),
+        *((f"http://{host}", "have a host") for host in ("999.1.1.1", "\u2603.test", "h\x00")),
+        ("http://user:hidden@h", "hold no user and no password"),
+        ("http://hidden@h/v1", "hold no user and no password"),
+        ("http://h/v1?api-key=hidden", "end with its path"),
+        ("http://h/#v1", "end with its path"),
+    ],
+)
+def test_a_url_that_cannot_be_an_endpoint_stops_the_start(url: str, problem: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=f"MODEL_API_URL cannot be used: an endpoint's URL must {problem}"
+    ) as told:
         resolve_models(Settings(model_api_url=url, model_name="m"))
+    assert "hidden" not in str(told.value)
+
+
+# Whose key
+
+
+@pytest.mark.parametrize("field", ["MODEL_API_KEY", "FALLBACK_MODEL_API_KEY"])
+def test_the_line_break_at_the_end_of_a_secret_is_no_part_of_it(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"MODEL_API_URL": MODEL, "MODEL_NAME": "m", "FALLBACK_MODEL_API_URL": LLM, "FALLBACK_MODEL_NAME": "n"}
+    for name, value in {**values, field: "k"}.items():
+        monkeypatch.setenv(name, f" {value}\r\n")
+    model: Any = resolve_models(Settings()).model
+    keys = [(one.model_name, str(one.base_url), one.provider.client.api_key) for one in model.models]
+    assert ("m" if field == "MODEL_API_KEY" else "n", f"{MODEL if field == 'MODEL_API_KEY' else LLM}/v1/", "k") in keys
+
+
+def test_a_blank_variable_of_models_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODEL_API_URL", "MODEL_NAME", "LLM_API_KEY", "FALLBACK_MODEL_NAME", "EFFORT_QUICK_MODEL"):
+        monkeypatch.setenv(name, " \n")
+    assert resolve_models(Settings()).model is None
+
+
+@pytest.mark.parametrize("key", ["hidd\u00e9n", "hid\nden"])
+def test_a_key_that_no_header_can_hold_stops_the_start_and_is_not_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="MODEL_API_URL cannot be used: its key has a character") as told:
+        resolve_models(Settings(model_api_url=MODEL, model_name="m", model_api_key=key))  # pyright: ignore[reportArgumentType]
+    assert "hid" not in str(told.value)
+
+
+async def test_nothing_of_openais_environment_is_sent_to_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(f"OPENAI_{name}", "of-openai")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer of-openai\nX-Mine: of-openai")
+    asked: list[Request] = []
+
+    async def chat(request: Request) -> Response:
+        asked.append(request)
+        return Response(status_code=401)
+
+    with fail_after(5):
+        async with (
+            listening(Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])) as url,
+            create_runtime(Agent(), settings=Settings(model_api_url=url, model_name="m")) as runtime,
+        ):
+            with pytest.raises(RunFailedError):
+                await runtime.run("x")
+    assert asked[0].headers["authorization"] == "Bearer not-needed"
+    assert "of-openai" not in str(asked[0].headers)
 
 
 KEYS: dict[str, Any] = {"model_api_key": "of-model", "llm_api_key": "of-llm", "vllm_api_key": "of-vllm"}
@@ -256,6 +321,46 @@ async def test_all_models_of_an_endpoint_share_a_client_that_lives_as_long_as_th
     assert closed[0] is not closed[1]
 
 
+@pytest.mark.parametrize("where", ["own", "given", "effort"])
+async def test_a_model_that_is_given_by_name_keeps_its_client_too(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[httpx2.AsyncClient] = []
+    make = httpx2.AsyncClient.__init__
+
+    def init(self: httpx2.AsyncClient, *args: Any, **options: Any) -> None:
+        made.append(self)
+        make(self, *args, **options)
+
+    monkeypatch.setattr(httpx2.AsyncClient, "__init__", init)
+    mock = MockLLM()
+    with fail_after(5):
+        async with mock.running() as url:
+            monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+            monkeypatch.setenv("OPENAI_API_KEY", "k")
+            name = "openai-chat:hello"
+            runtime: AgentRuntime[Any] = AgentRuntime(
+                Agent(name if where == "own" else None, defer_model_check=True),
+                model=name if where == "given" else None,
+                efforts={"one": name} if where == "effort" else {"one": None},
+            )
+            async with runtime:
+                for _ in range(3):
+                    await runtime.run("x", effort="one")
+                assert len(made) == 1
+                assert not made[0].is_closed
+            assert made[0].is_closed
+            async with runtime:
+                await runtime.run("x", effort="one")
+    assert mock.record.finished == 4
+
+
+async def test_a_name_that_is_no_model_is_the_error_of_the_runs_that_want_it() -> None:
+    with fail_after(5):
+        async with AgentRuntime(Agent(mock_model(["fine"])), efforts={"bad": "no-such:model"}) as runtime:
+            assert (await runtime.run("x")).text == "fine"
+            with pytest.raises(RunFailedError, match="no-such"):
+                await runtime.run("x", effort="bad")
+
+
 def test_a_runtime_may_be_opened_again_on_another_loop() -> None:
     texts: list[str] = []
     mock = MockLLM()
@@ -379,6 +484,19 @@ async def test_the_runs_timeout_ends_the_wait(streaming: bool) -> None:
                 with pytest.raises(RunTimeoutError):
                     await runtime.run("x", timeout_s=0.2)
             assert mock.record.started == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "stream"])
+async def test_the_timeout_of_the_whole_request_ends_the_wait(streaming: bool) -> None:
+    mock = MockLLM()
+    with fail_after(5):
+        async with mock.running() as url:
+            agent = Agent(model_settings=ModelSettings(request_timeout=0.2))
+            async with create_runtime(agent, settings=Settings(model_api_url=url, model_name="echo")) as runtime:
+                mock.fail_next(429, retry_after_s=29)
+                with pytest.raises((RunFailedError, ModelRequestTimeout), match="timed out after"):
+                    await said(runtime, streaming=streaming)
+                assert mock.record.started == 1
 
 
 async def test_a_cancel_ends_the_wait() -> None:

@@ -56,11 +56,11 @@ async def text(here: Served, *, streaming: bool, **fields: Any) -> str:
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "stream"])
-@pytest.mark.parametrize("status", [0, 401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [0, 400, 401, 403, 404, 413, 422, 429, 500, 503])
 async def test_a_model_that_fails_before_its_first_word_is_replaced(status: int, streaming: bool) -> None:
     with fail_after(5):
         async with two_endpoints() as (one, two, here):
-            one.fail_next(status, retry_after_s=None if status in (0, 404) else 5)
+            one.fail_next(status, retry_after_s=None if status in (0, 400, 404, 413, 422) else 5)
             assert await text(here, streaming=streaming) == HELLO
             assert await text(here, streaming=streaming) == "one two three"
             assert (one.record.started, two.record.started) == (2, 1)
@@ -214,6 +214,13 @@ async def test_the_tools_of_an_agent_with_a_fallback_can_be_listed() -> None:
 def test_half_a_fallback_stops_the_start(values: Any, text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         serve(Agent("test"), settings=Settings(**values))
+
+
+@pytest.mark.parametrize(("given", "own"), [("no-such:model", None), (None, "no-such:model")])
+def test_a_model_by_name_that_is_none_stops_the_start_with_a_fallback(given: str | None, own: str | None) -> None:
+    settings = Settings(fallback_model_name="n", fallback_model_api_url=SECOND)
+    with pytest.raises(ConfigurationError, match="model 'no-such:model' cannot be used: "):
+        serve(Agent(own, defer_model_check=True), settings=settings, model=given)
 
 
 def test_a_key_is_sent_to_its_own_url_alone() -> None:

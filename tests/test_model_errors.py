@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
@@ -13,7 +15,7 @@ from pydantic_ai import Agent
 from pydantic_ai.settings import ModelSettings
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from pais_sdk import Settings
@@ -131,6 +133,31 @@ async def test_a_model_that_takes_too_long_is_a_bad_gateway(stream: bool) -> Non
                 assert '"Wait"' in "".join(lines)
                 assert "did not answer in time" in lines[-1]
             await mock.record.wait(disconnected=1)
+
+
+@both
+async def test_an_answer_that_goes_on_for_too_long_is_over_its_request_timeout(stream: bool) -> None:
+    async def drip() -> AsyncGenerator[str]:
+        while True:
+            await asyncio.sleep(0.05)
+            yield chunk if stream else " "
+
+    async def chat(request: Request) -> Response:
+        return StreamingResponse(drip(), media_type="text/event-stream" if stream else "application/json")
+
+    choice = {"index": 0, "delta": {"role": "assistant", "content": "on "}, "finish_reason": None}
+    data = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+    chunk = f"data: {json.dumps(data)}\n\n"
+    agent = Agent(model_settings=ModelSettings(timeout=5, request_timeout=0.4))
+    app = Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])
+    with fail_after(5):
+        async with (
+            listening(app) as url,
+            served(agent, settings=Settings(model_api_url=url, model_name="m")) as here,
+        ):
+            answer = await here.ask("x", stream=stream)
+            assert "did not answer in time" in answer.text
+            assert ("on " in answer.text, answer.status_code) == ((True, 200) if stream else (False, 502))
 
 
 @both

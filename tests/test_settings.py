@@ -66,6 +66,7 @@ def test_variables_are_read_in_their_order(
         ("AGENTIC_LOOP_MAX_STEPS", "0", "AGENTIC_LOOP_MAX_STEPS cannot be used"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL cannot be used"),
         ("AGENT_API_KEYS", "", "would let everyone in"),
+        ("agent_api_keys", "", "would let everyone in"),
         ("AGENT_API_KEYS_FILE", "", "would let everyone in"),
     ],
 )

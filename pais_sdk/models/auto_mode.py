@@ -9,7 +9,7 @@ from logging import getLogger
 from typing import Any, cast
 
 from pydantic_ai import RunContext
-from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
@@ -23,8 +23,8 @@ _log = getLogger("pais_sdk.models")
 class AutoModeModel(WrapperModel):
     """Offers tools in the API's own way until the endpoint answers that it has none, and in the prompt from then on.
 
-    The request that found it out is sent again, in string mode. What was found out is remembered for the life of this
-    object.
+    The request that found it out is sent again, in string mode. Where that is answered, what was found out is
+    remembered for the life of this object; where it fails, too, the refusal may have been about something else.
 
     Args:
         wrapped: A model of one endpoint; for a FallbackModel, wrap each of its models.
@@ -39,11 +39,13 @@ class AutoModeModel(WrapperModel):
         asked = self.wrapped
         try:
             return await asked.request(messages, model_settings, model_request_parameters)
-        except ModelHTTPError as error:
+        except ModelAPIError as error:
             if not _is_about_tools(error, asked, model_request_parameters):
                 raise
-        self._use_string_mode(asked)
-        return await self.wrapped.request(messages, model_settings, model_request_parameters)
+        in_string_mode = StringModeModel(asked)
+        response = await in_string_mode.request(messages, model_settings, model_request_parameters)
+        self._remember(asked, in_string_mode)
+        return response
 
     @asynccontextmanager
     async def request_stream(
@@ -58,22 +60,23 @@ class AutoModeModel(WrapperModel):
         async with AsyncExitStack() as stack:
             try:
                 stream = await stack.enter_async_context(asked.request_stream(*request))
-            except ModelHTTPError as error:
+            except ModelAPIError as error:
                 if not _is_about_tools(error, asked, model_request_parameters):
                     raise
             if stream is None:
-                self._use_string_mode(asked)
-                stream = await stack.enter_async_context(self.wrapped.request_stream(*request))
+                in_string_mode = StringModeModel(asked)
+                stream = await stack.enter_async_context(in_string_mode.request_stream(*request))
+                self._remember(asked, in_string_mode)
             yield stream
 
-    def _use_string_mode(self, refused: Model) -> None:
+    def _remember(self, refused: Model, in_string_mode: StringModeModel) -> None:
         if self.wrapped is not refused:
             return  # another request found it out meanwhile
         _log.warning("model %r has no tools at its endpoint: it is used in string mode from now on", self.model_name)
-        self.wrapped = StringModeModel(refused)
+        self.wrapped = in_string_mode
 
 
-def _is_about_tools(error: ModelHTTPError, asked: Model, parameters: ModelRequestParameters) -> bool:
+def _is_about_tools(error: ModelAPIError, asked: Model, parameters: ModelRequestParameters) -> bool:
     brought_tools = parameters.function_tools or parameters.output_tools
     return bool(brought_tools) and not isinstance(asked, StringModeModel) and refuses_tools(error)
 
@@ -84,7 +87,7 @@ _REFUSALS = re.compile(
     "|".join(
         (
             # Ollama: "... does not support tools"; Bedrock, DeepSeek and others in the same words
-            rf"(?:does not|doesn't|do not|don't) support (?:the )?{_TOOLS}",
+            rf"(?:does not|doesn't|do not|don't) support (?:the )?{_TOOLS}(?! (?:with|that|whose|named)\b)",
             # OpenAI, Groq, Gemini, Mistral: "`tools` is not supported with this model"
             rf"(?<!parallel )\b{_TOOLS}['\"`]* (?:is|are) not (?:supported|enabled)",
             r"--enable-auto-tool-choice|requires --tool-call-parser",  # vLLM
@@ -98,9 +101,15 @@ _REFUSALS = re.compile(
 )
 
 
-def refuses_tools(error: ModelHTTPError) -> bool:
+def refuses_tools(error: ModelAPIError) -> bool:
     """Return whether an endpoint says in an error that it, or its model, has no tools."""
-    return error.status_code in _STATUSES and _REFUSALS.search(_text_of(error.body)[:10_000]) is not None
+    if isinstance(error, ModelHTTPError):
+        return error.status_code in _STATUSES and _says_so(_text_of(error.body))
+    return type(error) is ModelAPIError and _says_so(error.message)  # in an event of a stream it may have no status
+
+
+def _says_so(text: str) -> bool:
+    return _REFUSALS.search(text[:10_000]) is not None
 
 
 def _text_of(body: object, depth: int = 5) -> str:

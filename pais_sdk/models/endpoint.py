@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx2
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelResponse
@@ -32,16 +33,18 @@ class Endpoint:
 
     Args:
         url: Where it is; `/v1` is appended where it is missing.
-        api_key: Its key; a placeholder goes out where there is none, and OPENAI_API_KEY never does.
+        api_key: Its key; a placeholder goes out where there is none, and nothing of OpenAI's variables ever does.
 
     Raises:
-        ConfigurationError: The URL has no host.
+        ConfigurationError: The URL or the key cannot be used.
     """
 
     def __init__(self, url: str, *, api_key: str | None = None) -> None:
         base = url.strip().rstrip("/")
         self.url = base if base.endswith("/v1") else f"{base}/v1"
-        self.api_key = api_key or _NO_KEY
+        self.api_key = (api_key or "").strip() or _NO_KEY
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ConfigurationError("its key has a character that no HTTP header can have")
         self._host = _host_of(self.url)
 
     def model(self, name: str) -> Model:
@@ -66,7 +69,11 @@ class Endpoint:
             api_key=self.api_key,
             profile=OpenAIModelProfile(openai_chat_supports_max_completion_tokens=own),
         )
-        provider.client.max_retries = 0
+        client = provider.client
+        client.max_retries = 0
+        # The client takes these from variables of OpenAI's, whose key may be among the headers.
+        client.organization = client.project = client.admin_api_key = None
+        client._custom_headers = {}  # pyright: ignore[reportPrivateUsage]
         return provider
 
 
@@ -119,9 +126,17 @@ class _ModelThere(WrapperModel):
 
 def _host_of(url: str) -> str:
     try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    if not host:
-        raise ConfigurationError("an endpoint's URL must have a host, as in http://localhost:11434/v1")
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # reading the port checks it
+        httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL):
+        parts = host = None
+    if parts is None or not host or " " in host:
+        raise ConfigurationError(
+            "an endpoint's URL must have a host, and a valid port, as in http://localhost:11434/v1"
+        )
+    if "@" in parts.netloc:
+        raise ConfigurationError("an endpoint's URL must hold no user and no password; its key has a place of its own")
+    if parts.query or parts.fragment:
+        raise ConfigurationError("an endpoint's URL must end with its path, without `?` and `#`")
     return host

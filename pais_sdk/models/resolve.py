@@ -117,7 +117,9 @@ class _Models:
         return self._fallback is not None
 
     def with_fallback(self, model: ModelT) -> ModelT | FallbackModel:
-        return model if self._fallback is None or model is self._fallback else FallbackModel(model, self._fallback)
+        if self._fallback is None or model is self._fallback:
+            return model
+        return FallbackModel(_inferred(f"model {model!r}", model), self._fallback)
 
     def of_effort(self, effort: str, name: str) -> Model:
         if self._endpoint is not None:
@@ -165,7 +167,11 @@ def _by_name(variable: str, name: str) -> Model:
             f"{variable} names a model at an endpoint, and there is none; set MODEL_API_URL, or write it with its "
             "provider, such as openai-chat:gpt-5"
         )
+    return _inferred(variable, name)
+
+
+def _inferred(what: str, model: Model | str) -> Model:
     try:
-        return infer_model(name)
+        return infer_model(model)
     except (UserError, ValueError, ImportError) as error:
-        raise ConfigurationError(f"{variable} cannot be used: {error}") from error
+        raise ConfigurationError(f"{what} cannot be used: {error}") from error

@@ -9,7 +9,8 @@ from typing import Any, cast
 from pydantic_ai import Agent
 from pydantic_ai.agent import AbstractAgent
 from pydantic_ai.capabilities import AbstractCapability
-from pydantic_ai.models import Model
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import Model, infer_model
 from pydantic_ai.settings import merge_model_settings
 from pydantic_ai.tools import DeferredToolRequests, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
@@ -33,6 +34,9 @@ def _capabilities_of(agent: AbstractAgent[Any, Any]) -> list[AbstractCapability[
 
 _WITHOUT_TOOLS = {type(capability) for capability in _capabilities_of(Agent())}
 """What every agent has; it brings no tools of its own."""
+
+
+_CHOICES = ("get_model", "resolve_model_id")
 
 
 class RunArguments:
@@ -61,6 +65,12 @@ class RunArguments:
         self._guard = ToolGuard(timeout_s=tool_timeout_s)
         self._lone_guard = LoneGuard(timeout_s=tool_timeout_s)
         self._efforts = efforts
+        self._named: dict[str, Model] = {}
+        # A capability may have a say in which model a run has, or in what a name means.
+        kinds = [type(capability) for capability in (*capabilities, *_capabilities_of(agent))]
+        self._models_are_chosen = any(
+            getattr(kind, name) is not getattr(AbstractCapability, name) for kind in kinds for name in _CHOICES
+        )
 
     @property
     def efforts(self) -> list[str]:
@@ -74,9 +84,21 @@ class RunArguments:
         return str in kinds and all(kind in (str, DeferredToolRequests) for kind in kinds)
 
     def models(self) -> list[Model]:
-        """Return the models that runs use, to be kept open."""
+        """Return the models that runs use, to be kept open; those that are given by name are made here."""
         own = self._agent.model if self._model is None else self._model
-        return [model for model in (own, *self._efforts.models) if isinstance(model, Model)]
+        found = (self._by_name(model) for model in (own, *self._efforts.models))
+        return [model for model in found if isinstance(model, Model)]
+
+    def _by_name(self, model: Model | str | None) -> Model | str | None:
+        """Return the model of a name, always the same one, so that its client is; the name where it cannot be made."""
+        if not isinstance(model, str) or self._models_are_chosen:
+            return model
+        if model not in self._named:
+            try:
+                self._named[model] = infer_model(model)
+            except (UserError, ValueError, ImportError):
+                return model  # a run that wants it says why
+        return self._named[model]
 
     def toolsets(self) -> list[AbstractToolset[Any]]:
         """Return the toolsets that runs use, to be kept open."""
@@ -92,9 +114,10 @@ class RunArguments:
     async def make(self, request: RunRequest, memory: Memory) -> dict[str, Any]:
         """Return the arguments of one run."""
         model, settings = self._efforts.chosen(request.effort)
+        own = None if self._models_are_chosen else self._agent.model
         return {
             "deps": await self._deps.make(request.session_id, memory),
-            "model": self._model if model is None else model,
+            "model": self._by_name(model or self._model or (own if isinstance(own, str) else None)),
             "model_settings": merge_model_settings(settings, request.model_settings),
             "toolsets": self._toolsets or None,
             "capabilities": [*self._capabilities, *self._guards(request)] or None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from pydantic_ai import CancellationToken, capture_run_messages
-from pydantic_ai.exceptions import AgentRunError, RunCancelled, RunTimedOut, UsageLimitExceeded
+from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, RunCancelled, RunTimedOut, UsageLimitExceeded
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -229,14 +229,16 @@ class Exchange:
         except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
             if limit.expired():
                 return ended("timeout")
-            expected = isinstance(error, AgentRunError)  # the model's or the output's failure: its text says it all
+            # Of the model's or the output's failure the text is not logged: it may quote what was said.
+            expected = isinstance(error, AgentRunError)
+            model_error = model_error_in(error)
+            status = f" ({model_error.status_code})" if isinstance(model_error, ModelHTTPError) else ""
             _log.warning(
-                "run %s of session %r failed: %r",
-                self.run_id,
-                request.session_id,
-                error,
+                "run %s of session %r failed: %s%s",
+                *(self.run_id, request.session_id, type(model_error or error).__name__, status),
                 exc_info=None if expected else error,
             )
+            _log.debug("run %s failed: %r", self.run_id, error)
             trace.get_current_span().record_exception(error)
             return ended("error", error)
         finally:

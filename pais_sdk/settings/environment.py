@@ -14,6 +14,24 @@ from .variables import env, names_of, told
 
 _WEEK_S = 604_800
 
+# Secrets that come from files end with a line break as a rule.
+_OF_MODELS = (
+    "model_api_url",
+    "model_name",
+    "model_api_key",
+    "llm_endpoint",
+    "llm_api_key",
+    "vllm_endpoint",
+    "vllm_api_key",
+    "ollama_endpoint",
+    "fallback_model_name",
+    "fallback_model_api_url",
+    "fallback_model_api_key",
+    "effort_quick_model",
+    "effort_standard_model",
+    "effort_determined_model",
+)
+
 
 def _memory_type(before: dict[str, Any]) -> str:
     if not before["memory_enabled"]:
@@ -294,7 +312,8 @@ class Settings(BaseSettings):
             raise ConfigurationError(told(type(self), error)) from None
         for field in ("agent_api_keys", "agent_api_keys_file"):
             variable = variable_of(field)
-            if getattr(self, field) is None and os.environ.get(variable) == "":
+            is_empty = any(name.upper() == variable and not value for name, value in os.environ.items())
+            if getattr(self, field) is None and is_empty:
                 raise ConfigurationError(f"{variable} is set but empty, which would let everyone in; unset it for that")
 
     @field_validator("log_level", mode="before")
@@ -322,6 +341,11 @@ class Settings(BaseSettings):
     def _lower(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
 
+    @field_validator(*_OF_MODELS, mode="before")
+    @classmethod
+    def _stripped(cls, value: Any) -> Any:
+        return value.strip() or None if isinstance(value, str) else value
+
     @field_validator(
         "model_api_url",
         "llm_endpoint",
@@ -332,7 +356,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _http(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
+        if value is not None and not value.lower().startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value
 
