@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic_ai.tools import ToolDefinition
 
 from pais_sdk.models.string_mode.calls import Call, Malformed, Piece, read_object
+from pais_sdk.models.string_mode.held import Held
+from pais_sdk.models.string_mode.offer import Offer
+from pais_sdk.models.string_mode.reading import Reading
 from pais_sdk.models.string_mode.scanner import Scanner
 
 TOOLS = ("greet", "add", 'say "hi"', "größe")
@@ -26,13 +31,17 @@ def scan(text: str, *cuts: int, names: tuple[str, ...] = TOOLS) -> list[Piece]:
     pieces: list[Piece] = []
     for begin, end in zip([0, *ends], ends, strict=False):
         pieces += scanner.feed(text[begin:end])
-    joined: list[Piece] = []
-    for piece in [*pieces, *scanner.finish()]:
-        if isinstance(piece, str) and joined and isinstance(last := joined[-1], str):
-            joined[-1] = last + piece
+    return joined([*pieces, *scanner.finish()])
+
+
+def joined(pieces: Sequence[Piece]) -> list[Piece]:
+    told: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and told and isinstance(last := told[-1], str):
+            told[-1] = last + piece
         else:
-            joined.append(piece)
-    return joined
+            told.append(piece)
+    return told
 
 
 def calls(text: str) -> list[Call]:
@@ -41,7 +50,17 @@ def calls(text: str) -> list[Call]:
 
 # Words that calls, JSON and Markdown consist of, in any order: what a model may write around and instead of a call.
 MARKS = [*'{}[]:,`1é😀 \n\\"', "}}", '{"', "```", "```json\n"]
-KEYS = ["name", "greet", '"name": "greet"', '"tool_calls": [', '{"a": ', '{"arguments": ', '{"name": "nobody"']
+KEYS = [
+    "name",
+    "greet",
+    '"name": "greet"',
+    '"tool_calls": [',
+    '{"a": ',
+    '{"arguments": ',
+    '{"id": ',
+    '{"function": ',
+    '{"name": "nobody"',
+]
 WORDS = st.sampled_from([*MARKS, *KEYS])
 PROSE = st.lists(st.one_of(WORDS, st.text(max_size=5)), max_size=12).map("".join)
 MEANT = st.sampled_from(['{"tool_calls"', '{"tool_calls": [{"name": "greet", ', '{"name": "greet", ', GREET, SHORT])
@@ -67,8 +86,10 @@ def call_texts(draw: st.DrawFn) -> tuple[str, list[Call]]:
         entry: dict[str, Any] = {"name": name, draw(st.sampled_from(["arguments", "parameters"])): written}
         if draw(st.booleans()):
             entry = dict(reversed(entry.items()))
-        if not short and draw(st.booleans()):
+        if draw(st.booleans()):
             entry = {"id": "call_1", "type": "function", "function": entry}
+        elif draw(st.booleans()):
+            entry = {"type": "function", **entry, "id": "call_1"}
         entries.append(entry)
     data = entries[0] if short else {"tool_calls": entries}
     text = json.dumps(data, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 2])))
@@ -105,6 +126,32 @@ def test_every_way_to_cut_a_text_gives_the_same(text: str, data: st.DataObject) 
     assert scan(text, *cuts) == whole
 
 
+def read(text: str, *cuts: int, output: bool) -> tuple[list[Piece], bool, str]:
+    """Read an answer that comes cut at these places: what goes out, whether there was a call, and what is held."""
+    tools = [ToolDefinition(name="greet")]
+    reading = Reading(Offer([], tools, True, False, None) if output else Offer(tools, [], False, False, None))
+    ends = [*sorted(cuts), len(text)]
+    told: list[str | Call] = []
+    for begin, end in zip([0, *ends], ends, strict=False):
+        told += reading.feed(text[begin:end])
+    told += reading.finish()
+    return joined(told), reading.called, reading.surfaced() if reading.failed else ""
+
+
+TAGS = ["<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "<tool", "<", "[", "\n\n", " "]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(TAGS), WORDS, MEANT), max_size=8).map("".join), st.booleans(), st.data())
+def test_every_way_to_cut_an_answer_tells_the_same(text: str, output: bool, data: st.DataObject) -> None:
+    whole = read(text, output=output)
+    assert read(text, *range(1, len(text)), output=output) == whole
+    assert read(text, *data.draw(st.lists(st.integers(0, len(text)), max_size=6)), output=output) == whole
+    told, called, held = whole
+    if not called:
+        assert "".join([*map(str, told), held]) == text
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -120,6 +167,12 @@ def test_every_way_to_cut_a_text_gives_the_same(text: str, data: st.DataObject) 
         ('{"name": "greet", "arguments": "{\\"name\\": \\"Al\\"}"}', [GREETED]),
         ('{"name": "greet"}', [Call("greet", {})]),
         ('{"name": "greet", "arguments": null}', [Call("greet", {})]),
+        ('{"type": "function", "name": "greet", "parameters": {"name": "Al"}}', [GREETED]),
+        ('{"name": "greet", "arguments": {"name": "Al"}, "id": "1"}', [GREETED]),
+        ('{"id": "1", "type": "function", "function": {"name": "greet", "arguments": {"name": "Al"}}}', [GREETED]),
+        (f'{{"function": {SHORT}', ['{"function": ', GREETED]),
+        ('{"function": {"arguments": "{\\"name\\": \\"Al\\"}", "name": "greet"}, "id": "1"}', [GREETED]),
+        ('{"tool_calls": {"name": "greet", "arguments": {"name": "Al"}}}', [GREETED]),
         ('{"name": "greet", "arguments": ""}', [Call("greet", {})]),
         ('{"name": "gr\\u0065et"}', [Call("greet", {})]),
         ('{"name": "say \\"hi\\""}', [Call('say "hi"', {})]),
@@ -149,6 +202,13 @@ def test_the_forms_of_calls(text: str, found: list[Piece]) -> None:
         '{"name": "greet", "arguments": {}, "result": "Hello"}',
         '{"name": {"name": 1}}',
         '{"tool_calls": []}',
+        '{"id": 1, "name": "greet"}',
+        '{"type": "function", "name": "greet"}',
+        '{"type": "person", "name": "greet", "arguments": {}}',
+        '{"function": {"name": "nobody", "arguments": {}}}',
+        '{"function": {"name": "greet", "description": "Say hello.", "parameters": {}}}',
+        '{"function": "greet", "id": 1}',
+        f'{{"type": "function", "function": [{SHORT}]}}',
         '{"tool_calls": null}',
         '{"arguments": {"a": 1}}',
         f'{{"example": {GREET}}}',
@@ -217,6 +277,16 @@ def test_what_is_no_call_any_more_flows_on() -> None:
     assert scanner.feed('{ "tool') == []
 
 
+def test_an_object_in_a_fence_flows_like_any_other() -> None:
+    scanner = Scanner(TOOLS)
+    assert scanner.feed('See ```json\n{"x') == ['See ```json\n{"x']
+    assert scanner.feed('": 1, "b": ') == ['": 1, "b": ']
+    assert scanner.feed(f"{GREET}") == []
+    assert scanner.feed("}") == [f"{GREET}}}"]
+    assert scanner.feed("\n```\nor ") == ["\n```\nor "]
+    assert scanner.feed(f"```\n{GREET}\n```") == [GREETED]
+
+
 def test_one_object_is_read_with_or_without_a_fence() -> None:
     assert read_object(' {"a": 1} ') == {"a": 1}
     assert read_object('```json\n{"a": "}"}\n```\n') == {"a": "}"}
@@ -242,6 +312,8 @@ NASTY = {
     "names": '{"name":',
     "names of the tool": '{"name":"greet","arguments":',
     "arguments": '{"arguments":',
+    "functions": '{"function":',
+    "functions of the tool": '{"function":{"name":"greet",',
     "calls that open": '{"tool_calls":[',
     "objects": '{"a":',
     "objects that open in texts": '{"',
@@ -260,14 +332,14 @@ ENDLESS = '{"name": "greet", "arguments": {"text": "'
 def test_a_text_takes_linear_work(nasty: str, begin: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     length = 20_000  # a megabyte of each is in `benchmarks/string_mode.py`
     copied = 0
-    between = Scanner._between
+    between = Held.between
 
-    def counting(scanner: Scanner, start: int, end: int) -> str:
+    def counting(held: Held, start: int, end: int) -> str:
         nonlocal copied
         copied += end - start
-        return between(scanner, start, end)
+        return between(held, start, end)
 
-    monkeypatch.setattr(Scanner, "_between", counting)
+    monkeypatch.setattr(Held, "between", counting)
     text = (begin + nasty * length)[:length]
     scanner = Scanner(TOOLS)
     pieces = [piece for at in range(0, length, size) for piece in scanner.feed(text[at : at + size])]

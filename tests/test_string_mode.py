@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -17,6 +18,7 @@ from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import (
     AgentStreamEvent,
     BinaryContent,
+    Citation,
     InstructionPart,
     ModelMessage,
     ModelRequest,
@@ -30,11 +32,18 @@ from pydantic_ai.messages import (
     ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
+    WebCitationSource,
 )
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse, override_allow_model_requests
 from pydantic_ai.models.concurrency import limit_model_concurrency
 from pydantic_ai.models.fallback import FallbackModel
-from pydantic_ai.models.function import AgentInfo, DeltaThinkingPart, DeltaToolCall, FunctionModel
+from pydantic_ai.models.function import (
+    AgentInfo,
+    DeltaThinkingPart,
+    DeltaToolCall,
+    FunctionModel,
+    FunctionStreamedResponse,
+)
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.profiles import ModelProfile
@@ -154,6 +163,34 @@ async def test_lines_at_the_end_of_text_are_kept_where_no_call_follows(how: str)
     assert broken.output == f"One\n\n{BROKEN}\n"
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "<tool_call>\n{}\n</tool_call>\n<tool_call>\n{}\n</tool_call>",
+        "<|python_tag|>{}",
+        "<|python_tag|>{}; {}<|eom_id|>",
+        "[TOOL_CALLS] [{}, {}]",
+        "<|tool_call|>[{}]<|/tool_call|>",
+        "[\n  {},\n  {}\n]",
+        "```json\n[{}]\n```",
+        "```tool_call\n{}\n```",
+    ],
+)
+async def test_what_models_write_around_calls_is_no_text(how: str, template: str) -> None:
+    short = '{"name": "greet", "parameters": {"name": "Al"}}'
+    said = Said(f"Let me see [it]:\n\n{template.replace('{}', short)}", "Done.", size=1)
+    result = await result_of(how, greeter(StringModeModel(said.model)))
+    greeted = [("greet", {"name": "Al"})] * template.count("{}"), [("success", "Hello Al")] * template.count("{}")
+    assert story(result.all_messages()) == ["hi", "Let me see [it]:", *greeted[0], *greeted[1], "Done."]
+
+
+@pytest.mark.parametrize("end", ["<", "<tool_", "<tool_call>\n", "[", "[TOOL_CALLS] [ ", "```json\n[\n"])
+async def test_what_stands_before_no_call_is_text(how: str, end: str) -> None:
+    for text in (f"a {end}", f'a {end} b {end}{{"c": 1}} {end}'):
+        result = await result_of(how, greeter(StringModeModel(Said(text, size=1).model)))
+        assert result.output == text
+
+
 async def test_the_story_is_that_of_native_mode(how: str) -> None:
     native = await result_of(how, greeter(calls_then("Done.", ("greet", '{"name": "Al"}'))))
     string = await result_of(how, greeter(Said(CALL, "Done.").model), capabilities=[StringMode()])
@@ -166,9 +203,17 @@ async def test_text_without_a_call_is_the_answer(how: str, text: str) -> None:
     assert result.output == text
 
 
-@pytest.mark.parametrize(
-    "first", ["one ", 'one {"', "one ``"], ids=["a word", "a brace that is none of a call", "ticks that are no fence"]
-)
+FIRST = {
+    "a word": "one ",
+    "a brace that is none of a call": 'one {"',
+    "ticks that are no fence": "one ``",
+    "an object in a fence": '```json\n{"a": [{"',
+    "code in a fence": '```js\nf({"',
+    "a list": '- *one*\n\n- <b>two</b>\n- [{"',
+}
+
+
+@pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
 async def test_text_flows_while_the_model_waits(first: str) -> None:
     gate = anyio.Event()
 
@@ -475,6 +520,12 @@ async def test_arguments_that_are_no_json_are_told_as_they_are() -> None:
     assert part.content.endswith('"arguments": "{oops"}]}')
 
 
+async def test_half_a_character_in_recorded_arguments_does_not_break_a_request() -> None:
+    call = ToolCallPart("greet", '{"name": "\\ud83d"}', "c1")
+    messages = await said_of(ToolReturnPart("greet", "x", "c1"), calls=[call])
+    assert messages[1].parts == [TextPart(f"Well.\n\n{CALL.replace('Al', '?')}")]
+
+
 async def test_a_session_can_change_between_modes(how: str) -> None:
     said = Said("And in text.")
     native = await result_of(how, greeter(calls_then("Done.", ("greet", '{"name": "Al"}'))))
@@ -611,6 +662,45 @@ async def test_thinking_and_calls_of_the_model_itself_pass(how: str) -> None:
     first = result.all_messages()[1]
     assert [getattr(part, "content", None) for part in first.parts] == ["Let me see.", "think.", "So: ", None]
     assert story(result.all_messages())[2:] == [("greet", {"name": "Al"}), ("success", "Hello Al"), "Done."]
+
+
+class Detailed(FunctionStreamedResponse):
+    """A stream whose text has an id, and at its end the sources, as some providers tell them."""
+
+    async def _get_event_iterator(self) -> AsyncIterator[Any]:
+        text = partial(self._parts_manager.handle_text_delta, vendor_part_id="text", provider_name="detailed")
+        async for piece in self._iter:
+            for event in text(content=str(piece), id="msg_1", provider_details={"a": 1}):
+                yield event
+        for event in text(content="", provider_details={"citations": ["raw"]}, citations=[CITATION]):
+            yield event
+
+
+CITATION = Citation([WebCitationSource("http://example/")])
+
+
+@pytest.mark.parametrize("pieces", [["It is so."], ['{"', 'x": 1}'], ['{"name"'], ["So:\n", "", CALL]])
+async def test_what_a_provider_tells_of_a_text_is_kept(pieces: list[str]) -> None:
+    async def texts() -> AsyncIterator[str]:
+        for piece in pieces:
+            yield piece
+
+    class Model(WrapperModel):
+        @asynccontextmanager
+        async def request_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[StreamedResponse]:
+            yield Detailed(PARAMS, _model_name="detailed", _iter=texts())
+
+    async with StringModeModel(Model("test")).request_stream(HI, None, PARAMS) as stream:
+        async for _ in stream:
+            pass
+    part = stream.get().parts[0]
+    assert part == TextPart(
+        "So:" if CALL in pieces else "".join(pieces),
+        id="msg_1",
+        provider_name="detailed",
+        provider_details={"a": 1, "citations": ["raw"]},
+        citations=[CITATION],
+    )
 
 
 async def test_tokens_are_counted_as_they_are_sent() -> None:

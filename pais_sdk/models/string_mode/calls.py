@@ -10,7 +10,7 @@ from typing import Any, cast
 
 _FENCED = re.compile(r"\s*`{3,8}[\w+.-]*\s*(\{.*\})\s*`{3,8}\s*", re.DOTALL)
 
-KEYS = ("tool_calls", "name", "arguments", "parameters")
+KEYS = ("tool_calls", "name", "arguments", "parameters", "function", "type", "id")
 """The keys that an object may have at its top to be a call."""
 
 MAX_DEPTH = 100
@@ -64,11 +64,12 @@ def read_calls(text: str, names: Collection[str]) -> list[Call] | Malformed | No
     except (ValueError, RecursionError):
         return Malformed(text, "It holds a number that is too long, or is nested too deeply.")
     if "tool_calls" not in data:
-        name: object = data.get("name")
-        return _entry(data, text) if isinstance(name, str) and name in names else None
+        return _entry(data, text) if _is_shorthand(data, names) else None
     entries: object = data["tool_calls"]
     if entries is None or entries == []:
         return None
+    if isinstance(entries, dict):
+        entries = [cast("object", entries)]
     if not isinstance(entries, list):
         return Malformed(text, "`tool_calls` must be a list of objects.")
     calls: list[Call] = []
@@ -92,14 +93,27 @@ def read_object(text: str) -> dict[str, Any] | None:
         return None
 
 
+def _is_shorthand(data: dict[str, Any], names: Collection[str]) -> bool:
+    """Return whether an object is one call; with `id` or `type` it may be anything, unless it has arguments, too."""
+    fields = _function(data)
+    name: object = fields.get("name")
+    if not isinstance(name, str) or name not in names:
+        return False
+    if "id" not in data and "type" not in data:
+        return True
+    return data.get("type", "function") == "function" and ("arguments" in fields or "parameters" in fields)
+
+
+def _function(data: dict[str, Any]) -> dict[str, Any]:
+    """Return `{"name", "arguments"}`; as OpenAI's API words it, this is below `function`."""
+    function: object = data.get("function")
+    return cast("dict[str, Any]", function) if isinstance(function, dict) else data
+
+
 def _entry(entry: object, text: str) -> list[Call] | Malformed:
-    """Read `{"name", "arguments"}`, or the same as OpenAI's API words it, below `function`."""
     if not isinstance(entry, dict):
         return Malformed(text, "Each call in `tool_calls` must be an object.")
-    fields = cast("dict[str, Any]", entry)
-    function: object = fields.get("function")
-    if isinstance(function, dict):
-        fields = cast("dict[str, Any]", function)
+    fields = _function(cast("dict[str, Any]", entry))
     name: object = fields.get("name")
     if not isinstance(name, str) or not name:
         return Malformed(text, "Each call needs the name of a tool as its `name`.")
@@ -150,3 +164,8 @@ def _encodable(value: Any) -> Any:
     except UnicodeEncodeError:
         return json.loads(text.encode("utf-8", "replace"))
     return value
+
+
+def json_line(value: Any) -> str:
+    """Return JSON in one line; a lone surrogate, which no request could take, is replaced."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()

@@ -23,6 +23,8 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 
+from .calls import json_line
+
 _OUTCOMES = {
     "success": "Result of the tool {tool}:",
     "failed": "The tool {tool} failed:",
@@ -76,7 +78,7 @@ def _response(message: ModelResponse, shared: set[str]) -> ModelResponse:
     calls = [part for part in message.parts if isinstance(part, ToolCallPart)]
     if not calls:
         return message
-    said = json.dumps({"tool_calls": [_call(call, shared) for call in calls]}, ensure_ascii=False)
+    said = json_line({"tool_calls": [_call(call, shared) for call in calls]})
     parts: list[ModelResponsePart] = [part for part in message.parts if not isinstance(part, ToolCallPart)]
     if parts and isinstance(last := parts[-1], TextPart) and last.content:
         parts[-1] = replace(last, content=f"{last.content.rstrip()}\n\n{said}")
@@ -137,5 +139,5 @@ def _result(part: ModelRequestPart, shared: set[str]) -> UserPromptPart | None:
 
 
 def _headline(outcome: str, tool: str, call_id: str, shared: set[str]) -> str:
-    name = json.dumps(tool, ensure_ascii=False) + (f" (call {call_id})" if call_id in shared else "")
+    name = json_line(tool) + (f" (call {call_id})" if call_id in shared else "")
     return _OUTCOMES[outcome].replace("{tool}", name)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic_ai.tools import ToolDefinition
 
-from .calls import Malformed
+from .calls import Malformed, json_line
 from .offer import Offer
 
 FORM = '{"tool_calls": [{"name": "tool_name", "arguments": {"argument": "value"}}]}'
@@ -30,12 +29,12 @@ def tools_prompt(offer: Offer) -> str:
     else:
         rules.append("Where you need no tool, answer without such an object.")
     if offer.outputs:
-        names = ", ".join(_json(tool.name) for tool in offer.outputs)
+        names = ", ".join(json_line(tool.name) for tool in offer.outputs)
         which = "this tool" if len(offer.outputs) == 1 else "one of these tools"
         rules.append(f"Your final answer is a call of {which}: {names}.")
     if offer.answer:
         rules.append(offer.answer.strip())
-    tools = "\n".join(_json(_described(tool)) for tool in offer.tools)
+    tools = "\n".join(json_line(_described(tool)) for tool in offer.tools)
     return "\n\n".join([*rules, f"The tools, one JSON object in each line:\n{tools}"])
 
 
@@ -57,8 +56,3 @@ def _described(tool: ToolDefinition) -> dict[str, Any]:
     if tool.include_return_schema and tool.return_schema:
         told["returns"] = tool.return_schema
     return told
-
-
-def _json(value: Any) -> str:
-    """Return JSON in one line; a lone surrogate, which no request could take, is replaced."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()

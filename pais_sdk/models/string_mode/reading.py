@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from .calls import Call, Malformed, read_object
 from .offer import Offer
 from .scanner import Scanner
+
+_TAGS = ("<tool_call>", "<|tool_call|>", "<|python_tag|>", "[TOOL_CALLS]")
+_TAG = re.compile("|".join(re.escape(tag[:end]) + r"\Z" for tag in _TAGS for end in range(len(tag), 0, -1)))
+_LONGEST_TAG = max(len(tag) for tag in _TAGS)
 
 
 class Reading:
     """Reads one answer as it comes.
 
-    Text goes out until something begins that is a call, or was meant as one; empty lines before a call go with it.
+    Text goes out until something begins that is a call, or was meant as one. What stands right before a call goes with
+    it: empty lines, the bracket of a list of calls, and the tags that models were trained to write there.
     After a call only more calls count: what a model writes there is often the result that it expects. After what was
     meant as a call all is held until the end: a call that follows is the answer, else the model can be asked again, or
     all of it is text.
@@ -100,15 +107,29 @@ class Reading:
             self._flow(text, told)
 
     def _flow(self, text: str, told: list[str | Call]) -> None:
-        """Tell text, but for the ends of lines at its end: before a call they separate it from nothing."""
+        """Tell text, but for what goes with a call at its end."""
         if text.isspace() and self._before:
             self._before.append(text)
             return
         if self._before:
             text = "".join([*self._before, text])
             self._before.clear()
-        if text[-1].isspace() and (end := text.find("\n", len(text.rstrip()))) >= 0:
+        if ("\n" in text or "<" in text or "[" in text) and (end := _before_call(text)) < len(text):
             self._before.append(text[end:])
             text = text[:end]
         if text:
             told.append(text)
+
+
+def _before_call(text: str) -> int:
+    """Return where, at the end of a text, that begins which goes with a call, if one comes next."""
+    end = len(text.rstrip())
+    begin = end - 1 if text.endswith("[", 0, end) else end
+    space = len(text[:begin].rstrip())
+    if tag := _TAG.search(text, max(0, space - _LONGEST_TAG), space):
+        begin = tag.start()
+        space = len(text[:begin].rstrip())
+    if begin == end:
+        begin = len(text)
+    line = text.find("\n", space, begin)
+    return begin if line < 0 else line

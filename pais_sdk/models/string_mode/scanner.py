@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 
 from .calls import KEYS, Malformed, Piece, read_calls
+from .held import Held
 from .states import NOT_CLOSED, PROBLEMS, At, Kind, Object
 
 _WHITE = " \t\r\n"
@@ -55,66 +55,35 @@ class Scanner:
         self._in_code = False
         self._after_call = False  # and in its fence
         self._broken = False
-        self._text: list[str] = []  # what is held, as it came
-        self._starts: list[int] = []
-        self._told = 0  # what is before this has been told
-        self._end = 0
-        self._pieces: list[Piece] = []
+        self._held = Held()
 
     def feed(self, text: str) -> list[Piece]:
         """Take the next piece of the answer, and return what is certain now."""
-        if self._at == At.TEXT and not self._text and _START.search(text) is None:
+        held = self._held
+        if self._at == At.TEXT and held.told == held.end and _START.search(text) is None:
             self.steps += 1
-            self._told = self._end = self._end + len(text)
+            held.told = held.end = held.end + len(text)
             return [text] if text else []
-        base = self._end
-        self._end += len(text)
-        self._text.append(text)
-        self._starts.append(base)
-        self._read(text, base)
-        self._tell(self._held_from())
-        return self._take()
+        self._read(text, held.add(text))
+        return held.take(self._held_from())
 
     def finish(self) -> list[Piece]:
         """Return what is left at the end of the answer."""
+        held = self._held
         if self._stack:
-            self._break(self._end, NOT_CLOSED)
+            self._break(held.end, NOT_CLOSED)
         elif self._after_call:
-            self._told = self._end
-        self._tell(self._end)
-        return self._take()
+            held.told = held.end
+        return held.take(held.end)
 
     def _held_from(self) -> int:
         """Return where that begins which may still be part of a call."""
         if self._fence >= 0:
             return self._fence
-        held = self._open[0].start if self._open else self._end
+        held = self._open[0].start if self._open else self._held.end
         if self._found:
             held = min(held, self._found[0][0])
         return min(held, self._brace) if self._brace >= 0 else held
-
-    def _between(self, start: int, end: int) -> str:
-        first = bisect_right(self._starts, start) - 1
-        last = bisect_left(self._starts, end, lo=first)
-        base = self._starts[first]
-        if last == first + 1:
-            return self._text[first][start - base : end - base]
-        pieces = self._text[first:last]
-        pieces[0] = pieces[0][start - base :]
-        pieces[-1] = pieces[-1][: end - self._starts[last - 1]]
-        return "".join(pieces)
-
-    def _tell(self, until: int) -> None:
-        if until > self._told:
-            self._pieces.append(self._between(self._told, until))
-            self._told = until
-
-    def _take(self) -> list[Piece]:
-        told = len(self._text) if self._told == self._end else bisect_right(self._starts, self._told) - 1
-        if told:
-            del self._text[:told], self._starts[:told]
-        pieces, self._pieces = self._pieces, []
-        return pieces
 
     def _read(self, text: str, base: int) -> None:
         index, size = 0, len(text)
@@ -134,9 +103,11 @@ class Scanner:
             elif at == At.WORD:
                 index = self._read_word(text, index)
             else:
-                index = _end_of(_SPACE, text, index)
-                if index < size:
-                    index += self._read_mark(text[index], base + index)
+                mark = text[index]
+                if mark in _WHITE:
+                    index = _end_of(_SPACE, text, index)
+                else:
+                    index += self._read_mark(mark, base + index)
 
     def _read_text(self, text: str, index: int, base: int) -> int:
         match = _START.search(text, index)
@@ -158,7 +129,7 @@ class Scanner:
         if not _MIN_TICKS <= self._ticks <= _MAX_TICKS:
             self._leave_fence()
         elif self._after_call:
-            self._told, self._in_code = base + end, False
+            self._held.told, self._in_code = base + end, False
             self._leave_fence()
         else:
             self._at, self._length = At.WORD, 0
@@ -202,6 +173,8 @@ class Scanner:
     def _read_fenced(self, mark: str, here: int) -> int:
         if mark == "{":
             self._push(here)
+            return 1
+        if mark == "[" and not self._after_call:  # of a list of calls
             return 1
         if mark == "`" and self._after_call:
             self._at, self._ticks = At.TICKS, 0
@@ -248,7 +221,7 @@ class Scanner:
             last -= 1
         if last > index:
             self._brace = base + last - 1 if text[last - 1] == "{" else -1
-        if end > index:
+        if end > index and self._at != At.STRING:
             self._match_word(text[index:end])
         if match is None:
             return end
@@ -304,9 +277,14 @@ class Scanner:
             self._no_call()
 
     def _no_call(self) -> None:
-        """The innermost object is no call."""
-        top = self._open.pop()
-        top.kind = Kind.OTHER
+        """The innermost object is no call, and so is one of which it is the `function`."""
+        while True:
+            top = self._open.pop()
+            top.kind = Kind.OTHER
+            if not self._open or self._open[-1].key != "function":
+                break
+        if self._fence >= 0 and top is self._stack[0]:
+            self._fence, self._in_code, self._after_call = -1, True, False
         self._check_found()
 
     def _push(self, start: int) -> None:
@@ -324,9 +302,12 @@ class Scanner:
                 while self._found and self._found[-1][0] > item.start:
                     self._found.pop()
                 self._found.append((item.start, end))
+            around = self._stack[-1] if item.kind == Kind.NAMED and self._stack else None
+            if around is not None and around.kind == Kind.OPEN and around.key == "function":
+                around.kind = Kind.AROUND
             self._check_found()
         if not self._stack:
-            self._end_outermost(end, called=item is not None and item.kind in (Kind.NAMED, Kind.EXPLICIT))
+            self._end_outermost(end, called=item is not None and item.kind not in (Kind.OPEN, Kind.OTHER))
 
     def _check_found(self) -> None:
         """Forget objects that are no calls, as soon as no object around them can be one."""
@@ -335,7 +316,7 @@ class Scanner:
         fresh = self._found[self._checked :]
         del self._found[self._checked :]
         for start, end in fresh:
-            if isinstance(read_calls(self._between(start, end), self._names), list):
+            if isinstance(read_calls(self._held.between(start, end), self._names), list):
                 self._found.append((start, end))
         self._checked = len(self._found)
 
@@ -354,31 +335,31 @@ class Scanner:
         """Tell the objects that were found, the first from where its fence begins; whether the last was a call."""
         read = None
         for start, end in self._found:
-            read = read_calls(self._between(start, end), self._names)
+            read = read_calls(self._held.between(start, end), self._names)
             if read is not None:
                 first = min(first, start)
-                self._tell(first)
-                self._told = end
+                self._held.tell(first)
+                self._held.told = end
                 if isinstance(read, list):
-                    self._pieces += read
+                    self._held.pieces += read
                 else:
                     self._broken = True
-                    self._pieces.append(Malformed(self._between(first, end), read.problem))
-            first = self._end
+                    self._held.pieces.append(Malformed(self._held.between(first, end), read.problem))
+            first = self._held.end
         return isinstance(read, list)
 
     def _break(self, here: int, problem: str) -> None:
         """What is open is not JSON: tell the calls inside, and the outermost that was meant as one."""
-        meant = next((item for item in self._open if item.kind != Kind.OPEN), None)
+        meant = next((item for item in self._open if item.kind in (Kind.NAMED, Kind.EXPLICIT)), None)
         fence, outermost = self._fence, self._stack[0]
         if meant is not None:
             self._found = [found for found in self._found if found[0] < meant.start]
-        self._tell_calls(self._end)
+        self._tell_calls(self._held.end)
         if meant is not None:
             start = fence if fence >= 0 and meant is outermost else meant.start
-            self._tell(start)
-            self._pieces.append(Malformed(self._between(start, here), problem))
-            self._told = here
+            self._held.tell(start)
+            self._held.pieces.append(Malformed(self._held.between(start, here), problem))
+            self._held.told = here
             self._broken = True
         self._in_code = self._in_code or fence >= 0
         self._clear()

@@ -40,6 +40,7 @@ class Kind:
     OPEN = "open"  # a call, or not
     NAMED = "named"  # the shorthand, with the name of a tool that is offered
     EXPLICIT = "explicit"  # it has `tool_calls`
+    AROUND = "around"  # the shorthand is its `function`
     OTHER = "other"  # no call
 
 

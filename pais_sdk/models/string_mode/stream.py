@@ -56,12 +56,13 @@ class StringModeStream(StreamedResponse):
         self._usage_before: RequestUsage | None = None
         self._told = ""  # the last text that went out
         self._index = 0  # of the part that text comes in
+        self._details: TextPart | None = None  # what else there is to tell of that part: its id, its sources
         self._gap = ""  # goes before the next text
         self._take_over()
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
         while True:
-            reading, self._index = Reading(self._offer), 0
+            reading, self._index, self._details = Reading(self._offer), 0, None
             async for event in self._inner:
                 for told in self._read(reading, event):
                     yield told
@@ -97,37 +98,44 @@ class StringModeStream(StreamedResponse):
                 reading.called_otherwise()
             return self._pass_on(event)
         self._index = event.index
-        pieces = reading.feed(source.content if isinstance(source, TextPart) else source.content_delta)
+        if isinstance(source, TextPart):
+            self._details, text = source, source.content
+        else:
+            text = source.content_delta
+            if source.provider_details or source.citations_delta is not None:
+                self._details = source.apply(self._details or TextPart(""))
+        pieces = reading.feed(text)
         if len(pieces) == 1:
-            return self._tell(pieces[0], source)
-        return [told for piece in pieces for told in self._tell(piece, source)]
+            return self._tell(pieces[0])
+        if not pieces and self._details is not None and self._parts_manager.get_part_by_vendor_id(self._key):
+            return self._tell("")
+        return [told for piece in pieces for told in self._tell(piece)]
 
-    def _tell(self, piece: str | Call, source: object = None) -> Iterator[ModelResponseStreamEvent]:
+    @property
+    def _key(self) -> tuple[bool, int]:
+        """Which part text goes to: one of the first, or of the second request."""
+        return self._usage_before is None, self._index
+
+    def _tell(self, piece: str | Call) -> Iterator[ModelResponseStreamEvent]:
         if isinstance(piece, Call):
             called = self._parts_manager.handle_tool_call_part(
                 vendor_part_id=None, tool_name=piece.name, args=piece.arguments
             )
             return iter((called,))
-        if self._gap:
+        if self._gap and piece:
             piece, self._gap = self._gap + piece, ""
-        self._told = piece
-        key = (self._usage_before is None, self._index)
-        if isinstance(source, TextPart):
-            return self._parts_manager.handle_text_delta(
-                vendor_part_id=key,
-                content=piece,
-                id=source.id,
-                provider_name=source.provider_name,
-                provider_details=source.provider_details,
-            )
-        if isinstance(source, TextPartDelta) and source.provider_details:
-            return self._parts_manager.handle_text_delta(
-                vendor_part_id=key,
-                content=piece,
-                provider_name=source.provider_name,
-                provider_details=source.provider_details,
-            )
-        return self._parts_manager.handle_text_delta(vendor_part_id=key, content=piece)
+        self._told = piece or self._told
+        details, self._details = self._details, None
+        if details is None:
+            return self._parts_manager.handle_text_delta(vendor_part_id=self._key, content=piece)
+        return self._parts_manager.handle_text_delta(
+            vendor_part_id=self._key,
+            content=piece,
+            id=details.id,
+            provider_name=details.provider_name,
+            provider_details=details.provider_details,
+            citations=details.citations,
+        )
 
     def _pass_on(self, event: PartStartEvent | PartDeltaEvent) -> Iterator[ModelResponseStreamEvent]:
         """Pass on what is no text: thinking, calls that the model makes by itself, files."""
