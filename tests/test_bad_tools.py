@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
 from anyio import fail_after
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, computed_field
 from pydantic_ai import Agent, RunContext, Tool
-from pydantic_ai.messages import ToolReturnPart
+from pydantic_ai.messages import ToolReturn, ToolReturnPart
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 
-from pais_sdk import AgentRuntime
+from pais_sdk import AgentRuntime, MaxStepsError, RunFailedError
 from pais_sdk.events import RunEnded
 
 from .http_agents import Served, body, chunks_of, content_of, served, text_of
@@ -135,6 +136,56 @@ async def test_a_model_may_slip_as_often_as_the_agent_allows(mode: Mode, slip: S
             assert await said(here, streaming=False) == "It is 3."
             requests = answered(mock)
     assert [slip.words in told(request) for request in requests[1:]] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("slip", [SLIPS["missing"], SLIPS["unknown tool"]], ids=["missing", "unknown tool"])
+@pytest.mark.parametrize("retries", [0, 1, 3])
+@MODE
+async def test_a_model_that_never_gets_a_call_right_ends_at_the_limit_of_steps(
+    mode: Mode, slip: Slip, retries: int
+) -> None:
+    responses = [calls((slip.name, slip.arguments))] * 6
+    with fail_after(20):
+        async with (
+            scripted(mode, responses) as (mock, model),
+            AgentRuntime(adder(model, retries=retries), max_steps=5) as runtime,
+        ):
+            with pytest.raises(MaxStepsError):
+                await runtime.run("Go.")
+            async with runtime.stream("Go.") as run:
+                [*_, last] = [event async for event in run]
+    assert isinstance(last, RunEnded)
+    assert last.outcome.stop_reason == "max_steps"
+    for requests in (answered(mock)[:5], answered(mock)[5:]):
+        assert [slip.words in told(request) for request in requests] == [False, True, True, True, True]
+
+
+async def test_a_tool_that_is_never_searched_for_ends_at_the_limit_of_steps() -> None:
+    hidden = Tool(nothing, name="hidden", description="Hidden.", defer_loading=True)
+    with fail_after(20):
+        async with (
+            scripted("native", [calls(("hidden", {}))] * 5) as (mock, model),
+            AgentRuntime(Agent(model, tools=[hidden, own("shown")]), max_steps=5) as runtime,
+        ):
+            with pytest.raises(MaxStepsError):
+                await runtime.run("Go.")
+    assert all("search for it first" in told(request) for request in answered(mock)[1:])
+
+
+class Sum(BaseModel):
+    total: int
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+async def test_an_output_that_never_fits_still_ends_the_run_when_its_retries_are_used_up(retries: int) -> None:
+    responses = [calls(("final_result", {"total": "many"}), ("subtract", {}))] * 9
+    with fail_after(20):
+        async with scripted("native", responses) as (mock, model):
+            agent = Agent(model, output_type=Sum, tools=[own("add")], retries=retries)
+            async with AgentRuntime(agent) as runtime:
+                with pytest.raises(RunFailedError, match="output retries"):
+                    await runtime.run("Go.")
+    assert len(answered(mock)) == retries + 1
 
 
 async def test_calls_that_fit_are_carried_out_beside_those_that_do_not() -> None:
@@ -458,3 +509,50 @@ async def test_whatever_a_tool_returns_the_run_goes_on(mode: Mode, result: Any) 
     requests, returned = await use(mode, Agent(tools=[odd, own("other")]), ("odd", {}))
     assert [name for name, _, _ in returned] == ["odd"]
     assert len(requests) == 2
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else "deep"
+
+
+class Unwritable(BaseModel):
+    @computed_field
+    @property
+    def answer(self) -> int:
+        raise LookupError("secret")
+
+
+TOLD_RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a generator": (lambda: (number for number in (1, 2)), "[1,2]"),
+    "a generator with metadata": (lambda: ToolReturn(map(str, [1, 2]), metadata={"a": 1}), '["1","2"]'),
+    "half a character in a list": (lambda: ["a.txt", {"name": "b-\udcff"}], '["a.txt",{"name":"b-?"}]'),
+    "half a character with metadata": (lambda: ToolReturn("b-\udcff", metadata={"a": 1}), "b-?"),
+    "a model that raises": (Unwritable, "cannot be shown"),
+    "a long number": (lambda: 10**4200, "000000"),
+    "a number too long to be read again": (lambda: {"n": [10**5000]}, "cannot be shown"),
+    "150 levels": (lambda: nested(150), "deep"),
+    "195 levels": (lambda: nested(195), "cannot be shown"),
+    "220 levels": (lambda: nested(220), "cannot be shown"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), TOLD_RESULTS.values(), ids=TOLD_RESULTS.keys())
+async def test_what_a_tool_returns_is_told_whole_and_never_spoils_the_session(
+    make: Callable[[], Any], words: str
+) -> None:
+    def odd() -> Any:
+        return make()
+
+    with fail_after(20):
+        async with (
+            scripted("native", [calls(("odd", {})), "Done."]) as (mock, model),
+            AgentRuntime(Agent(model, tools=[odd])) as runtime,
+        ):
+            await runtime.run("Go.", session_id="s")
+            assert words in told(answered(mock)[1])
+            again = await runtime.run("And now?", session_id="s")
+            events = await runtime.memory.get_events("s", types=["tool_result"])
+    assert again.error is None
+    assert len(events) == 2
+    kept = [message["content"] for message in answered(mock)[-1]["messages"] if message["role"] == "tool"]
+    assert all(words in content for content in kept)

@@ -226,12 +226,24 @@ def test_json_that_is_no_call_is_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["{'tool': 1}", "{ 'tool_call': 1}", "{'", "{'tool_calls", "{''}", "{'name': 'greet'}"]
+)
+def test_single_quotes_that_are_no_list_of_calls_are_text_however_they_come(text: str) -> None:
+    for pieces in ([text], list(text), [text[:3], text[3:]]):
+        scanner = Scanner({"greet"})
+        told = [piece for part in pieces for piece in scanner.feed(part)] + scanner.finish()
+        assert all(isinstance(piece, str) for piece in told)
+        assert "".join(map(str, told)) == text
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ('{"tool_calls": [{"name": "greet", "arguments": {"a": 1,}}]}', "after the comma"),
         ('{"tool_calls": [{"name": "greet", arguments: {"name": "greet"}}]}', "double quotes"),
         ('{"tool_calls": [{"name": "greet", "arguments": {"a": 1}]}', "the bracket that fits"),
         ('{"name": "greet", "arguments": {"a": "say "hi""}}', "a double quote in a text"),
+        ("{'tool_calls': [{'name': 'greet', 'arguments': {}}]}", "in double quotes"),
         ('{"tool_calls": [{"name": "greet"', "does not end"),
         ('{"name": "greet", "arguments": {"a": "', "does not end"),
         ('{"name": "greet" "arguments": {}}', "a comma"),

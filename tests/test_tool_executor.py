@@ -6,6 +6,7 @@ import asyncio
 import math
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -105,6 +106,14 @@ async def test_a_name_is_registered_once() -> None:
     with pytest.raises(ConfigurationError, match="'add' already"):
         tools.register_tool(add)
     assert len(await tools.list_tools()) == 1
+
+
+@pytest.mark.parametrize("thing", [partial(add, second=2), FunctionToolset(), "add", None])
+async def test_what_is_no_function_is_refused(thing: Any) -> None:
+    tools = ToolExecutor()
+    with pytest.raises(ConfigurationError, match="is no tool; use a function"):
+        tools.register_tool(thing)
+    assert await tools.list_tools() == []
 
 
 class Point(BaseModel):
@@ -285,14 +294,16 @@ async def test_a_call_that_takes_too_long_is_given_up() -> None:
 
 
 async def test_nobody_waits_for_a_sync_tool_that_takes_too_long() -> None:
-    go_on, went_on = threading.Event(), threading.Event()
+    began, go_on, went_on = threading.Event(), threading.Event(), threading.Event()
 
     def hang() -> None:
+        began.set()
         assert go_on.wait(5)
         went_on.set()
 
     with anyio.fail_after(5):
-        assert "took longer" in await error_of(executor_of(hang), "hang", timeout_s=0.01)
+        while not began.is_set():  # the time may be over before its thread is there
+            assert "took longer" in await error_of(executor_of(hang), "hang", timeout_s=0.01)
         go_on.set()
         assert await asyncio.to_thread(went_on.wait, 5)
 

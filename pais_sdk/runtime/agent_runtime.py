@@ -278,6 +278,8 @@ class AgentRuntime(Generic[OutputT]):
         """Return the tools that the model is offered, as it sees them.
 
         They are listed once for all callers, and again when those of an MCP server changed or 30 seconds are over.
+        A listing is a run that is left before its first model request: `deps` is called for it, with the session id
+        `tools`, and so are instructions and the hooks of capabilities.
 
         Raises:
             TimeoutError: A toolset did not answer within 5 seconds.

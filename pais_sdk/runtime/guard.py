@@ -6,16 +6,18 @@ import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry import trace
 from pydantic import ValidationError
 from pydantic_ai import RunContext
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.exceptions import ModelRetry, ToolFailed, UnexpectedModelBehavior
-from pydantic_ai.messages import ToolCallPart, ToolReturn, tool_return_ta
+from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDefinition, ToolDenied
-from pydantic_core import PydanticSerializationError
+
+from .tool_result import readable
 
 _log = logging.getLogger("pais_sdk.tools")
 
@@ -44,16 +46,28 @@ class ToolGuard(AbstractCapability[Any]):
             return tool_defs
         return [tool for tool in tool_defs if tool.name in self.allowed]
 
+    async def after_model_request(
+        self, ctx: RunContext[Any], *, request_context: ModelRequestContext, response: ModelResponse
+    ) -> ModelResponse:
+        # No hook hears of a call of a tool that there is not, or not yet. One more than its retries would end the run;
+        # so one is always left, and the limit of steps is what bounds a model that goes on like this.
+        if (manager := ctx.tool_manager) is not None and manager.ctx is not None:
+            retries, tools = manager.ctx.retries, manager.tools or {}
+            for name in {call.tool_name for call in response.tool_calls}:
+                tool = tools.get(name)
+                if tool is None or not ctx.is_tool_available(tool.tool_def):
+                    limit = manager.default_max_retries if tool is None else tool.max_retries
+                    retries[name] = min(retries.get(name, 0), limit - 1)
+        return response
+
     async def wrap_tool_execute(
         self, ctx: RunContext[Any], *, call: ToolCallPart, tool_def: ToolDefinition, args: dict[str, Any], handler: Any
     ) -> Any:
         limit = asyncio.timeout(self.timeout_s)
         try:
             async with limit:
-                return _checked(await handler(args))
-        except PydanticSerializationError:
-            _log.exception("tool %r returned what JSON cannot hold, in run %s", call.tool_name, ctx.run_id)
-            raise ToolFailed(f"The tool {call.tool_name!r} returned something that cannot be shown.") from None
+                result = await handler(args)
+            return _told(result, call, ctx)
         except SystemExit:
             _log.exception("tool %r wanted to end the process, in run %s", call.tool_name, ctx.run_id)
             raise ToolFailed(f"The tool {call.tool_name!r} failed.") from None
@@ -121,13 +135,12 @@ class LoneGuard(ToolGuard):
         return refused(requests)
 
 
-def _checked(result: Any) -> Any:
-    """Return a tool's result, with no half characters; raises where JSON cannot hold it."""
-    if isinstance(result, str):
-        return result if result.isascii() else result.encode("utf-8", "replace").decode()
-    shown: Any = cast("ToolReturn[Any]", result).return_value if isinstance(result, ToolReturn) else result
-    tool_return_ta.dump_json(shown)
-    return cast("Any", result)
+def _told(result: Any, call: ToolCallPart, ctx: RunContext[Any]) -> Any:
+    try:
+        return readable(result)
+    except Exception:  # noqa: BLE001 - a class may refuse in any way to be written
+        _log.exception("tool %r returned what JSON cannot hold, in run %s", call.tool_name, ctx.run_id)
+        raise ToolFailed(f"The tool {call.tool_name!r} returned something that cannot be shown.") from None
 
 
 def refused(requests: DeferredToolRequests) -> DeferredToolResults:

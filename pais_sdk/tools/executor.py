@@ -87,10 +87,12 @@ class ToolExecutor:
             What was given, so that this is a decorator, too.
 
         Raises:
-            ConfigurationError: There is a tool of this name.
+            ConfigurationError: There is a tool of this name, or this is no function.
             UserError: Pydantic AI cannot make a tool of it.
         """
         given: Any = tool
+        if not isinstance(given, Tool) and not hasattr(given, "__name__"):
+            raise ConfigurationError(f"{given!r} is no tool; use a function, a method or a pydantic_ai.Tool")
         made: Tool[Any] = cast("Tool[Any]", given) if isinstance(given, Tool) else Tool(given)
         if made.name in self._functions.tools:
             raise ConfigurationError(f"there is a tool {made.name!r} already; give this one another name")

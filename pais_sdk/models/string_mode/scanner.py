@@ -12,7 +12,9 @@ from .states import NOT_CLOSED, PROBLEMS, At, Kind, Object
 
 _WHITE = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
-_START = re.compile(r'\{(?=[ \t\r\n]*+(?:"|\Z))|`')
+_SINGLE = "tool_calls'"  # after a single quote, where only Python would have one
+_SINGLE_BEGUN = "|".join(_SINGLE[:length] for length in range(len(_SINGLE)))
+_START = re.compile(rf"""\{{(?=[ \t\r\n]*+(?:"|\Z|'(?:{_SINGLE}|(?:{_SINGLE_BEGUN})\Z)))|`""")
 _IN_STRING = re.compile(r'["\\]')
 _LITERAL = re.compile(r'[^ \t\r\n,:"{}\[\]]*')
 _TICKS = re.compile(r"`*")
@@ -102,6 +104,8 @@ class Scanner:
                 index = self._read_ticks(text, index, base)
             elif at == At.WORD:
                 index = self._read_word(text, index)
+            elif at == At.SINGLE:
+                index = self._read_single(text, index, base)
             else:
                 mark = text[index]
                 if mark in _WHITE:
@@ -153,6 +157,9 @@ class Scanner:
         at = self._at
         if at == At.FENCED:
             return self._read_fenced(mark, here)
+        if mark == "'" and at == At.OPEN:
+            self._at, self._length = At.SINGLE, 0
+            return 1
         if at == At.COLON and mark == ":":
             self._at, self._brace = At.VALUE, -1
             return 1
@@ -200,6 +207,20 @@ class Scanner:
             return 1
         self._at = At.LITERAL
         return 0
+
+    def _read_single(self, text: str, index: int, base: int) -> int:
+        """Read what follows a single quote: a call as Python writes it is meant as one, and is no JSON."""
+        piece = text[index : index + len(_SINGLE) - self._length]
+        if not _SINGLE.startswith(piece, self._length):
+            self._restart(base + index)
+            return index
+        self._length += len(piece)
+        if self._length == len(_SINGLE):
+            top = self._stack[-1]
+            assert top is not None
+            top.kind = Kind.EXPLICIT
+            self._restart(base + index + len(piece))
+        return index + len(piece)
 
     def _start_string(self, at: str) -> None:
         self._at, self._brace, self._escaped = at, -1, False

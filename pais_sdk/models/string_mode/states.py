@@ -11,6 +11,7 @@ class At:
     WORD = "word"  # in the word after a fence
     FENCED = "fenced"  # in a fence: its object, or after a call the next one or the end
     OPEN = "open"  # after `{`
+    SINGLE = "single"  # after a single quote where a key begins
     NEXT_KEY = "next_key"  # after a comma in an object
     KEY = "key"  # in a key
     COLON = "colon"
@@ -24,6 +25,7 @@ class At:
 
 PROBLEMS = {
     At.OPEN: "It is not valid JSON: after `{` comes a key in double quotes.",
+    At.SINGLE: "It is not valid JSON: keys and texts are in double quotes.",
     At.NEXT_KEY: "It is not valid JSON: after the comma comes a key in double quotes, or leave the comma out.",
     At.COLON: "It is not valid JSON: after a key comes a colon.",
     At.VALUE: "It is not valid JSON: a value is missing.",

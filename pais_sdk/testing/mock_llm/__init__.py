@@ -12,8 +12,9 @@ The `model` of a request chooses what it answers, plain and with `stream: true`:
     echo               the text of the last user message; any name that is not here does the same
     hello              "Hello! How can I help you today?"
     tool               a call of the first of `tools`; the arguments are the last user text where that is a JSON
-                       object, else the schema's required properties with example values (strings are "x"). After a
-                       message with the role `tool`: "The tool said: ..."; without tools: an echo
+                       object, else the schema's required properties with example values (strings are "x"); 400 where
+                       none can be made. After a message with the role `tool`: "The tool said: ..."; without tools: an
+                       echo
     script             the n-th of a list of answers to the n-th request of a run, see below
     length             the first word of the last user text, `finish_reason` length
     error-NNN          status NNN (400 to 599) with OpenAI's error object; error-429 has `Retry-After: 7`

@@ -34,7 +34,7 @@ def answer(chat: ChatRequest, script: Script) -> Answer | Failure:
         retry_after_s = 7 if match[1] == "429" else None
         return failure(int(match[1]), f"This model always answers {match[1]}.", retry_after_s=retry_after_s)
     said = script.answer(chat) if chat.name == "script" else _BEHAVIOURS.get(chat.name, _echo)(chat)
-    return replace(said, chars="chars" in chat.options)
+    return said if isinstance(said, Failure) else replace(said, chars="chars" in chat.options)
 
 
 def failure(
@@ -74,7 +74,7 @@ def _length(chat: ChatRequest) -> Answer:
     return Answer(text=" ".join(chat.user_text.split()[:1]), finish_reason="length")
 
 
-def _tool(chat: ChatRequest) -> Answer:
+def _tool(chat: ChatRequest) -> Answer | Failure:
     if chat.messages[-1].role == "tool":
         return Answer(text=f"The tool said: {chat.messages[-1].text}")
     if not chat.tools:
@@ -85,7 +85,11 @@ def _tool(chat: ChatRequest) -> Answer:
     except ValueError:
         arguments = None
     if not isinstance(arguments, dict):
-        arguments = example(function.parameters, function.parameters)
+        try:
+            arguments = example(function.parameters, function.parameters)
+        except (LookupError, AttributeError, TypeError, ValueError, RecursionError):
+            message = f"no example can be made of the parameters of {function.name!r}; say the arguments as JSON"
+            return Failure(status=400, message=message, type="invalid_request_error", param="tools")
     return Answer(
         tool_calls=[ToolCall(name=function.name, arguments=json.dumps(arguments))],
         finish_reason="tool_calls",
@@ -104,7 +108,7 @@ def _gate(chat: ChatRequest) -> Answer:
     return Answer(text="The gate is open.", words_first=1, then="gate")
 
 
-_BEHAVIOURS: dict[str, Callable[[ChatRequest], Answer]] = {
+_BEHAVIOURS: dict[str, Callable[[ChatRequest], Answer | Failure]] = {
     "hello": _hello,
     "tool": _tool,
     "length": _length,
@@ -119,7 +123,11 @@ def example(schema: dict[str, Any], root: dict[str, Any]) -> Any:
 
     Args:
         schema: The schema; its first choice is taken where it leaves one.
-        root: The schema that `$ref` starts at, as in `#/$defs/Place`. A type that requires itself has no example.
+        root: The schema that `$ref` starts at, as in `#/$defs/Place`.
+
+    Raises:
+        RecursionError: A type requires itself.
+        Exception: It is no schema, or one with a `$ref` that leads nowhere.
     """
     if "$ref" in schema:
         found: Any = root

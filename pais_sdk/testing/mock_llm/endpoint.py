@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -152,7 +153,7 @@ class MockLLM:
         return Completion(chat, said, record, number=next(self._numbers))
 
     async def _requests(self, request: Request) -> Response:
-        return JSONResponse(self.record.requests)
+        return Response(json.dumps(self.record.requests), media_type="application/json")  # NaN, too, where it was sent
 
     async def _stats(self, request: Request) -> Response:
         return JSONResponse(self.record.stats)
@@ -162,6 +163,8 @@ class MockLLM:
         try:
             timeout_s = float(query.pop("timeout_s", 5))
             counters = {name: int(number) for name, number in query.items()}
+            if math.isnan(timeout_s):
+                raise ValueError("timeout_s is no number")
         except ValueError as error:
             raise HTTPException(400, f"{error}; the query of /_wait holds numbers") from error
         if unknown := counters.keys() - {"started", "finished", "disconnected"}:
