@@ -53,6 +53,14 @@ async def hold_again(port: int) -> str:
     return await told(port)
 
 
+@server.tool()
+async def hold_all(port: int) -> str:
+    """Do the same, and answer nobody else meanwhile."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(f"{os.getpid()}\n".encode())
+        return connection.makefile().readline().strip()
+
+
 async def told(port: int) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio import fail_after
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic_ai import Agent, BinaryContent, ModelRetry, RunContext
 from pydantic_ai.exceptions import ToolFailed
@@ -117,6 +117,24 @@ async def test_a_cancelled_call_is_cancelled_at_the_server_and_the_next_one_work
             assert server.status.state == "ready"
 
 
+async def test_a_result_may_be_large(server: MCPServer) -> None:
+    value = {"text": "x" * 2_000_000}
+    with fail_after(10):
+        assert await server.call("echo", {"value": value}) == value
+
+
+@pytest.mark.parametrize("value", ["half of \ud83d", b"\xff", object()])
+async def test_arguments_that_cannot_be_sent_leave_the_other_calls_alone(server: MCPServer, value: Any) -> None:
+    async with calls() as begun:
+        with fail_after(5):
+            call = asyncio.create_task(server.call("hold", {"port": begun.port}))
+            told = await begun.next()
+            with pytest.raises(ModelRetry, match="The arguments of 'echo' cannot be sent"):
+                await server.call("echo", {"value": {"a": value}})
+            told.end("answer")
+            assert await call == "answer"
+
+
 async def test_changed_tools_are_taken_up(server: MCPServer) -> None:
     with fail_after(5):
         version, count = server.version, len(server.tools)
@@ -125,6 +143,18 @@ async def test_changed_tools_are_taken_up(server: MCPServer) -> None:
             await anyio.sleep(0.001)
         assert server.version > version
         assert isinstance(await server.call("new", {}), int)
+
+
+async def test_many_calls_may_be_on_their_way(new_server: HttpServerProcess) -> None:
+    async with calls() as begun:
+        with fail_after(10):
+            async with MCPServer("test", {"url": new_server.url}) as server:
+                results = [asyncio.create_task(server.call("hold", {"port": begun.port})) for _ in range(120)]
+                held = [await begun.next() for _ in results]
+                assert await server.call("add", {"a": 1, "b": 2}) == 3
+                for told in held:
+                    told.end("answer")
+                assert set(await asyncio.gather(*results)) == {"answer"}
 
 
 async def test_a_call_that_takes_too_long_fails_and_the_next_one_works(new_server: HttpServerProcess) -> None:
@@ -324,6 +354,7 @@ def test_every_tool_has_one_name_that_apis_accept_and_nobody_else_has(
 
 
 @given(TOOLS, TOOLS)
+@example([("a", "x"), ("a", "a:b:x")], [("a_b", "x"), ("a_b", "a:b:x")])
 def test_a_name_never_means_another_tool_as_long_as_all_are_known(
     tools: list[tuple[str, str]], more: list[tuple[str, str]]
 ) -> None:

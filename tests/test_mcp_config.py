@@ -48,6 +48,8 @@ def written(folder: Path, servers: Mapping[str, Any]) -> Path:
             HttpServer(url="https://a:1/x", headers={"K": "v"}),
         ),
         ({"type": "streamable-http", "url": "http://a"}, HttpServer(url="http://a")),
+        ({"type": "streamableHttp", "url": "http://a"}, HttpServer(url="http://a")),
+        ({"url": "http://a", "headers": {"X-Empty": ""}}, HttpServer(url="http://a", headers={"X-Empty": ""})),
         ({"url": "http://a", "autoApprove": ["x"], "timeout": 3}, HttpServer(url="http://a")),
     ],
 )
@@ -69,6 +71,10 @@ def test_an_entry_is_a_command_or_a_url(entry: dict[str, Any], server: StdioServ
         ({"command": "x", "env": ["A"]}, "`env` must be an object of texts"),
         ({"command": "x", "cwd": 1}, "`cwd` must be a text"),
         ({"url": "http://a", "headers": {"A": None}}, "`headers` must be an object of texts"),
+        ({"url": "http://a", "headers": {"Authorization": f"Bearer {SECRET}\n"}}, "`headers` cannot be sent: 'Auth"),
+        ({"url": "http://a", "headers": {"Key": f"{SECRET}\u20ac"}}, "`headers` cannot be sent: 'Key' has a character"),
+        ({"url": "http://a", "headers": {"Two words": SECRET}}, "`headers` cannot be sent: 'Two words'"),
+        ({"url": "http://a", "headers": {"": SECRET}}, "`headers` cannot be sent: ''"),
         ({"url": SECRET}, "`url` must begin with http:// or https:// and name a host"),
         ({"url": f"ftp://{SECRET}"}, "`url` must begin with http:// or https:// and name a host"),
         ({"url": f"http://[{SECRET}"}, "`url` must begin with http:// or https:// and name a host"),
@@ -85,6 +91,11 @@ def test_an_entry_that_cannot_be_used_is_refused_without_its_values(entry: dict[
     assert "'files'" in str(caught.value)
     assert says in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_server_is_shown_without_its_secrets() -> None:
+    pairs = {"KEY": SECRET}
+    assert SECRET not in repr([StdioServer(command="x", env=pairs), HttpServer(url="http://a", headers=pairs)])
 
 
 # A file
@@ -123,6 +134,7 @@ def test_a_file_has_servers_and_variables_are_filled_in_everywhere(tmp_path: Pat
         ('{"mcpServers": []}', "must be an object with an object `mcpServers`$"),
         ('{"mcpServers": {"a": "sk-very-secret"}}', "'a' .*must be an object$"),
         ('{"mcpServers": {"a": {"command": "${NOT_SET}"}}}', "'a' needs NOT_SET, which is not set"),
+        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', "has the key 'a' twice in one object"),
         ('{"mcpServers": {"a": {"url": "${KEY}"}}}', "'a': `url` must begin with"),
     ],
 )
@@ -133,6 +145,12 @@ def test_a_file_that_cannot_be_used_is_refused_by_its_name(tmp_path: Path, text:
         read_mcp_config(path, {"KEY": SECRET})
     assert "mcp.json" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"mcpServers": {"a": {"command": "x"}}}', "utf-8-sig")
+    assert read_mcp_config(path) == {"a": StdioServer(command="x")}
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,38 @@ open({path!r}, "w").write(str(__import__("os").getpid()))
 while True:
     time.sleep(60)
 """
+
+TERMINATED = STAYS.replace("signal.SIG_IGN", 'lambda *_: open({path!r}, "a").write(" terminated")')
+
+SPEAKS_BADLY = r"""
+import json, sys
+
+def say(raw):
+    sys.stdout.buffer.write(raw.encode("latin-1"))
+    sys.stdout.buffer.flush()
+
+def answer(request, result):
+    say(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}) + "\n")
+
+count = 0
+for line in sys.stdin:
+    request = json.loads(line)
+    method = request["method"]
+    if method == "initialize":
+        version = request["params"]["protocolVersion"]
+        server = {"name": "test", "version": "1"}
+        answer(request, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": server})
+    elif method == "tools/list":  # it has another tool each time, and says so
+        count += 1
+        answer(request, {"tools": [{"name": f"tool_{count}", "inputSchema": {"type": "object"}}]})
+        if count < 5:
+            say('{"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}\n')
+    elif method == "tools/call":
+        say(request["params"]["arguments"]["raw"].replace("ID", str(request["id"])))
+    elif "id" in request:
+        say(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": {"code": -32601, "message": "no"}}) + "\n")
+"""
+ANSWER = '{"jsonrpc": "2.0", "id": ID, "result": {"content": [{"type": "text", "text": "%s"}]}}\n'
 
 
 def command(*words: str) -> dict[str, Any]:
@@ -162,6 +195,47 @@ async def test_a_command_that_does_not_end_is_killed(tmp_path: Path, monkeypatch
         assert server.status.error == "it is not open"
 
 
+async def test_a_command_that_is_being_ended_is_killed_though_it_is_closed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", 0.05)
+    monkeypatch.setattr("mcp.client.stdio.FORCE_KILL_TIMEOUT", 0.5)
+    path = tmp_path / "pid"
+    code = TERMINATED.format(path=str(path))
+    server = MCPServer("files", command(sys.executable, "-c", code), connect_timeout_s=0.5)
+    with fail_after(10):
+        server.hold()
+        while not path.exists() or "terminated" not in path.read_text():
+            await anyio.sleep(0.001)
+        await server.release()  # between SIGTERM and SIGKILL
+    pid = int(path.read_text().split()[0])
+    assert not Path(f"/proc/{pid}").exists(), "a process, or a zombie, is left"
+
+
+@pytest.mark.parametrize(
+    ("raw", "result"),
+    [
+        ("noise\n" + ANSWER % "yes", "yes"),
+        ("\xff\xfe noise\n" + ANSWER % "yes", "yes"),
+        (ANSWER % "not UTF-8: \xff", "not UTF-8: \N{REPLACEMENT CHARACTER}"),
+        (ANSWER % r"half of \ud83d", "half of ?"),
+        (ANSWER % r"all of \ud83d\ude00", "all of \N{GRINNING FACE}"),
+    ],
+    ids=["a line", "a line that is not UTF-8", "a byte", "half a character", "a character"],
+)
+async def test_what_a_command_writes_badly_breaks_nothing(raw: str, result: str) -> None:
+    with fail_after(5):
+        async with MCPServer("bad", command(sys.executable, "-c", SPEAKS_BADLY)) as server:
+            assert await server.call("say", {"raw": raw}) == result
+
+
+async def test_tools_that_change_while_they_are_listed_are_listed_again() -> None:
+    with fail_after(5):
+        async with MCPServer("bad", command(sys.executable, "-c", SPEAKS_BADLY)) as server:
+            while [tool.name for tool in server.tools] != ["tool_5"]:
+                await anyio.sleep(0.001)
+
+
 def test_a_loop_that_ends_takes_the_command_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", 0.05)
     path = tmp_path / "pid"
@@ -231,7 +305,7 @@ async def test_a_server_that_is_dead_at_the_start_comes_up_later_in_an_agent(new
         yield "yes"
 
     agent = Agent(model_of(stream), toolsets=[servers])
-    with fail_after(START_S):
+    with closing(late), fail_after(START_S):
         async with agent:
             assert [status.state for status in servers.statuses] == ["down", "down", "ready"]
             version = servers.version
@@ -242,7 +316,6 @@ async def test_a_server_that_is_dead_at_the_start_comes_up_later_in_an_agent(new
             await pauses.end_until_ready(servers.servers[0])
             assert servers.version > version
             await agent.run("go")
-        late.close()
     assert "add" in seen[0]
     assert "late" not in seen[0]
     assert {"late", "late_add", "test_add"} <= seen[1]
@@ -274,6 +347,71 @@ async def test_a_server_that_hangs_is_found_out_after_a_call_that_took_too_long(
             finally:
                 new_server.go_on()
     assert error == f"127.0.0.1:{new_server.port} did not answer within 1 s"
+
+
+async def test_a_server_that_is_busy_with_a_call_is_not_taken_for_dead(
+    new_server: HttpServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pais_sdk.mcp.connection import Connection
+
+    looks: list[str] = []
+    list_tools = Connection.list_tools
+
+    async def look(connection: Connection) -> Any:
+        try:
+            return await list_tools(connection)
+        except asyncio.CancelledError:
+            looks.append("took too long")
+            raise
+
+    monkeypatch.setattr("pais_sdk.mcp.keeper._LOOK_S", 0.01)
+    monkeypatch.setattr(Connection, "list_tools", look)
+    async with calls() as begun:
+        with fail_after(10):
+            async with MCPServer("web", {"url": new_server.url}, connect_timeout_s=1) as server:
+                call = asyncio.create_task(server.call("hold_all", {"port": begun.port}))
+                told = await begun.next()
+                while not looks:
+                    await anyio.sleep(0.001)
+                told.end("answer")
+                assert await call == "answer"
+
+
+async def test_a_call_that_breaks_off_leaves_the_others_alone(new_server: HttpServerProcess) -> None:
+    async with calls() as begun:
+        with fail_after(10):
+            async with MCPServer("web", {"url": new_server.url}) as server:
+                call = asyncio.create_task(server.call("hold", {"port": begun.port}))
+                told = await begun.next()
+                with pytest.raises(ToolFailed, match="broke off the call of 'echo'"):
+                    await server.call("echo", {"value": {"a": "x" * 10_000_000}})  # more than it reads
+                told.end("answer")
+                assert await call == "answer"
+                assert server.status.state == "ready"
+
+
+async def test_a_redirect_to_another_host_is_not_followed() -> None:
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        asked.append(head)
+        writer.write(f"HTTP/1.1 307 Moved\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", 0) as one,
+        await asyncio.start_server(answer, "127.0.0.1", 0) as other,
+    ):
+        port, other_port = (server.sockets[0].getsockname()[1] for server in (one, other))
+        elsewhere = f"http://127.0.0.1:{other_port}/mcp"
+        config = {"url": f"http://127.0.0.1:{port}/mcp", "headers": {"Authorization": SECRET}}
+        with fail_after(5):
+            async with MCPServer("web", config, pause=Pauses()) as server:
+                assert server.status.error == f"127.0.0.1:{port} answered with HTTP status 307"
+    assert SECRET in asked[0]
+    assert not any(f"127.0.0.1:{other_port}" in head for head in asked)
 
 
 async def test_entering_waits_for_no_longer_than_the_slowest_server() -> None:

@@ -23,6 +23,7 @@ from .agents import echo_agent
 from .http_agents import SECRET, Served, content_of, served
 from .mcp_servers import START_S, HttpServerProcess, stdio
 
+pytest_plugins = ["tests.mcp_shared"]
 pytestmark = pytest.mark.anyio
 
 CARD = "/.well-known/agent.json"
@@ -62,8 +63,10 @@ async def test_an_agent_without_mcp_servers_says_nothing_of_them() -> None:
     assert not any("mcp_servers" in answer for answer in answers)
 
 
-async def test_a_server_is_told_with_its_tools_and_not_asked_again() -> None:
-    servers = MCPServers({"test": stdio()})
+async def test_a_server_is_told_with_its_tools_and_not_asked_again(
+    new_server: HttpServerProcess,
+) -> None:
+    servers = MCPServers({"test": {"url": new_server.url}})
     with fail_after(START_S):
         async with served(echo_agent(), toolsets=[servers]) as here:
             told = await when(here, is_ready)
@@ -142,8 +145,10 @@ async def test_all_reasons_are_told() -> None:
     assert found == [["memory", "mcp"], ["draining", "mcp"]]
 
 
-async def test_tools_that_a_server_adds_are_listed_without_waiting_for_the_list_to_grow_old() -> None:
-    servers = MCPServers({"test": stdio()})
+async def test_tools_that_a_server_adds_are_listed_without_waiting_for_the_list_to_grow_old(
+    new_server: HttpServerProcess,
+) -> None:
+    servers = MCPServers({"test": {"url": new_server.url}})
     with fail_after(START_S):
         async with served(echo_agent(), toolsets=[servers]) as here:
             assert "fresh" not in names(await when(here, is_ready))

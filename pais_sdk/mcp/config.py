@@ -14,7 +14,7 @@ class StdioServer:
 
     command: str
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Set for the command, beside PATH and what else a program needs of this process' environment."""
 
     cwd: Path | None = None
@@ -25,7 +25,7 @@ class HttpServer:
     """An MCP server behind a URL, which speaks streamable HTTP."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Sent with every request, such as a key."""
 
 

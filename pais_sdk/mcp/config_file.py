@@ -16,7 +16,15 @@ from .config import HttpServer, MCPServerConfig, StdioServer
 _log = logging.getLogger("pais_sdk.mcp")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _KEYS = ("command", "args", "env", "cwd", "url", "headers", "type", "transport", "disabled")
-_TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "streamable_http": "url"}
+_TYPES = {
+    "stdio": "command",
+    "http": "url",
+    "streamable-http": "url",
+    "streamable_http": "url",
+    "streamableHttp": "url",
+}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?|")
 
 
 def parse_server(name: str, data: Mapping[str, Any]) -> MCPServerConfig:
@@ -41,7 +49,7 @@ def parse_server(name: str, data: Mapping[str, Any]) -> MCPServerConfig:
             env=_pairs(name, data, "env"),
             cwd=None if cwd is None else Path(cwd),
         )
-    return HttpServer(url=_url(name, _text(name, data, "url") or ""), headers=_pairs(name, data, "headers"))
+    return HttpServer(url=_url(name, _text(name, data, "url") or ""), headers=_headers(name, data))
 
 
 def read_mcp_config(path: str | Path, environment: Mapping[str, str] | None = None) -> dict[str, MCPServerConfig]:
@@ -71,7 +79,7 @@ def read_mcp_config(path: str | Path, environment: Mapping[str, str] | None = No
 
 def _entries(path: Path) -> dict[str, Any]:
     try:
-        data: Any = json.loads(path.read_text("utf-8"))
+        data: Any = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=lambda pairs: _without_twins(path, pairs))
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{str(path)!r} is no JSON: {error.msg}, line {error.lineno}") from None
     except UnicodeDecodeError:
@@ -82,6 +90,14 @@ def _entries(path: Path) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise ConfigurationError(f"{str(path)!r} must be an object with an object `mcpServers`")
     return cast("dict[str, Any]", entries)
+
+
+def _without_twins(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    for key, _ in pairs if len(keys) < len(pairs) else ():
+        if sum(key == other for other, _ in pairs) > 1:
+            raise ConfigurationError(f"{str(path)!r} has the key {key!r} twice in one object; remove or rename one")
+    return keys
 
 
 def _filled_in(name: str, value: Any, environment: Mapping[str, str]) -> Any:
@@ -150,6 +166,17 @@ def _pairs(name: str, data: Mapping[str, Any], key: str) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(item, str) for pair in pairs.items() for item in pair):
         raise ConfigurationError(f"MCP server {name!r}: `{key}` must be an object of texts")
     return dict(pairs)
+
+
+def _headers(name: str, data: Mapping[str, Any]) -> dict[str, str]:
+    headers = _pairs(name, data, "headers")
+    for header, value in headers.items():
+        if not _HEADER_NAME.fullmatch(header) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"MCP server {name!r}: `headers` cannot be sent: {header!r} has a character that no header can have, "
+                "such as the end of a line"
+            )
+    return headers
 
 
 def _url(name: str, url: str) -> str:

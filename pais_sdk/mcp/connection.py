@@ -18,6 +18,7 @@ from mcp.client.subscriptions import ListenNotSupportedError, listen
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.tools import RunContext, ToolDefinition
+from pydantic_core import to_json
 from typing_extensions import Unpack
 
 from .config import MCPServerConfig
@@ -48,6 +49,9 @@ class Connection:
         self.used = False
         """Whether a call has been answered on it."""
 
+        self.calls = 0
+        """How many are on their way."""
+
         self._name = name
         self._toolset = toolset
 
@@ -70,8 +74,13 @@ class Connection:
         """
         if self.link.ended:
             raise CallLostError(unsent=True)
+        try:
+            to_json(args)
+        except ValueError as error:  # on its way it would end the connection for everybody
+            raise ModelRetry(f"The arguments of {tool!r} cannot be sent: {error}") from None
         note = Sending()
         token = sending.set(note)
+        self.calls += 1
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
@@ -96,6 +105,7 @@ class Connection:
             _log.warning("MCP server %r: its answer to %r cannot be used", self._name, tool, exc_info=error)
             raise ToolFailed(f"The MCP server {self._name!r} gave an answer to {tool!r} that cannot be used.") from None
         finally:
+            self.calls -= 1
             sending.reset(token)
         self.used = True
         return result
@@ -106,7 +116,7 @@ class Connection:
         while isinstance(cause, BaseExceptionGroup):
             cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
         code = cause.error.code if isinstance(cause, MCPError) else None
-        if self.link.ended or note.unsent or code == types.CONNECTION_CLOSED:
+        if self.link.ended or note.unsent or note.broken_off or code == types.CONNECTION_CLOSED:
             return self._lost(note)
         self.used = True
         if code == types.INVALID_PARAMS:

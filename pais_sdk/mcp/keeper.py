@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pais_sdk.mcp")
 _LOOK_S = 30.0
+_LOOK_PAUSE_S = 0.1  # a server that says after each look that its tools have changed must not keep both busy
 _LONG_S = 30.0
 _TRIES = 3
 
@@ -66,6 +67,7 @@ class Keeper:
         self._pauses = 0  # since it was last of use
         self._attempt = self.loop.create_future()
         self._hurry = asyncio.Event()
+        self._scope = anyio.CancelScope()
         self._task = self.loop.create_task(self._keep(), context=contextvars.Context())
 
     @property
@@ -85,7 +87,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Close the connection and end the task."""
-        self._task.cancel()
+        self._scope.cancel()  # and not the task: that would break off the end of a command, which is left then
         await asyncio.wait([self._task])
         if not self._task.cancelled() and (error := self._task.exception()) is not None:
             _log.warning("MCP server %r did not close well", self._name, exc_info=error)
@@ -133,16 +135,17 @@ class Keeper:
         me = asyncio.current_task()
         assert me is not None
         try:
-            while True:
-                link, error = Link(), None
-                try:
-                    await self._connect_and_watch(link)
-                except Exception as raised:  # noqa: BLE001 - whatever it is, the next attempt may do better
-                    error = raised
-                if me.cancelling():  # what comes up while it is closed is nobody's concern
-                    return
-                self._note_end(link, error)
-                await self._wait_for_next()
+            with self._scope:
+                while True:
+                    link, error = Link(), None
+                    try:
+                        await self._connect_and_watch(link)
+                    except Exception as raised:  # noqa: BLE001 - whatever it is, the next attempt may do better
+                        error = raised
+                    if self._scope.cancel_called or me.cancelling():  # what comes up at the end is nobody's concern
+                        return
+                    self._note_end(link, error)
+                    await self._wait_for_next()
         finally:
             self._connection = None
             self.settled.set()
@@ -155,13 +158,21 @@ class Keeper:
             # A command is known by its streams. Of HTTP nothing is heard between two requests.
             look_s = _LOOK_S if isinstance(self._config, HttpServer) else None
             while not link.ended:
-                link.news.clear()
                 with anyio.move_on_after(look_s) as silence:
                     await link.news.wait()
+                link.news.clear()
                 if not link.ended and (link.doubtful or silence.cancelled_caught):
-                    link.doubtful = False
-                    with anyio.fail_after(self._timeout_s):
-                        self._note_tools(await connection.list_tools())
+                    await self._look(connection)
+                    await asyncio.sleep(_LOOK_PAUSE_S)
+
+    async def _look(self, connection: Connection) -> None:
+        """Ask for the tools; a server that does not answer is down, unless it may be busy with a call."""
+        was_doubtful, connection.link.doubtful = connection.link.doubtful, False
+        with anyio.move_on_after(self._timeout_s):
+            self._note_tools(await connection.list_tools())
+            return
+        if was_doubtful or not connection.calls:
+            raise TimeoutError
 
     def _note_connected(self, connection: Connection, tools: list[ToolDefinition]) -> None:
         if self.error is not None:

@@ -14,6 +14,9 @@ class Sending:
     unsent: bool = False
     """Whether it is certain that the server did nothing about it."""
 
+    broken_off: bool = False
+    """Whether there will be no answer."""
+
 
 sending: ContextVar[Sending | None] = ContextVar("sending", default=None)
 """The request that is being sent; the wire's own tasks have it too, for they run in their senders' contexts."""
@@ -34,7 +37,7 @@ class Link:
     """Set when one of these changes."""
 
     http_status: int | None = None
-    """The newest HTTP status that was an error."""
+    """The newest HTTP status, where it was an error or a redirect that was not followed."""
 
     last_words: str = ""
     """The newest line that a command wrote to its standard error."""

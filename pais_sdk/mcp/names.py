@@ -41,7 +41,9 @@ class ToolNames:
             tool: valid_name(f"{tool[0]}_{tool[1]}") if name in self._colliding else name for tool, name in own.items()
         }
         counts = Counter(names.values())
-        self._marked.update(tool for tool, name in names.items() if counts[name] > 1 or name in taken)
+        self._marked.update(
+            tool for tool, name in names.items() if counts[name] > 1 or name in taken or name in self._colliding
+        )
         given: dict[str, Tool] = {}
         for tool, name in names.items():
             given.setdefault(_with_digest(name, "\0".join(tool)) if tool in self._marked else name, tool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +60,7 @@ class MCPServer:
         self.config = parse_server(name, config) if isinstance(config, Mapping) else config
         self.required = required
         self._connect_timeout_s = connect_timeout_s
-        self._first_wait_s = connect_timeout_s if first_wait_s is None else first_wait_s
+        self._first_wait_s = math.inf if first_wait_s is None else first_wait_s
         self._call_timeout_s = call_timeout_s
         self._pause = pause
         self._version = 0

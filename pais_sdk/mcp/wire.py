@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import AsyncGenerator
@@ -12,14 +13,18 @@ from typing import IO, Any, Self
 
 import anyio
 import httpx2
+from mcp import types
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from .config import HttpServer, MCPServerConfig, StdioServer
 from .link import Link, sending
 
 _log = logging.getLogger("pais_sdk.mcp")
 _CHUNK = 65_536
+_WORDS = 500
 _CONNECT_S = 30.0
 
 Streams = tuple[Any, Any]
@@ -34,7 +39,11 @@ def open_wire(name: str, config: MCPServerConfig, link: Link) -> AbstractAsyncCo
 @asynccontextmanager
 async def _stdio(name: str, config: StdioServer, link: Link) -> AsyncGenerator[Streams]:
     parameters = StdioServerParameters(
-        command=config.command, args=list(config.args), env=dict(config.env), cwd=config.cwd
+        command=config.command,
+        args=list(config.args),
+        env=dict(config.env),
+        cwd=config.cwd,
+        encoding_error_handler="replace",  # "strict" stops reading for good at the first byte that is no UTF-8
     )
     errors_in, errors_out = os.pipe()
     with os.fdopen(errors_in, "rb") as said, os.fdopen(errors_out, "w") as errors:
@@ -59,7 +68,7 @@ async def _log_errors(name: str, pipe: IO[bytes], link: Link) -> None:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines if len(rest) < _CHUNK else (*lines, rest):
                 if text := line.decode(errors="replace").strip():
-                    link.last_words = text
+                    link.last_words = text[:_WORDS]
                     _log.debug("MCP server %r says: %s", name, text)
             rest = b"" if len(rest) >= _CHUNK else rest
     finally:
@@ -75,7 +84,7 @@ class _Watched:
 
     async def receive(self) -> Any:
         try:
-            return await self._stream.receive()
+            return _mended(await self._stream.receive())
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             self._link.end()
             raise
@@ -101,19 +110,35 @@ class _Watched:
         await self.aclose()
 
 
+def _mended(message: Any) -> Any:
+    """Return a message as it is, or with a text that was cut within a character made whole.
+
+    The SDK cannot read such a message, and whoever waits for it would wait for ever.
+    """
+    if not isinstance(message, ValidationError):
+        return message
+    try:
+        line = json.dumps(json.loads(message.errors()[0]["input"]), ensure_ascii=False)
+        return SessionMessage(types.jsonrpc_message_adapter.validate_json(line.encode(errors="replace"), by_name=False))
+    except (TypeError, ValueError):
+        return message
+
+
 @asynccontextmanager
 async def _http(config: HttpServer, link: Link) -> AsyncGenerator[Streams]:
     # No limit on the wait for an answer: how long a call may take is the caller's to say.
     timeout = httpx2.Timeout(_CONNECT_S, read=None, pool=None)
+    # Nor on the number of calls at a time: each has a connection of its own.
+    limits = httpx2.Limits(max_keepalive_connections=20)
     async with (
-        _Client(link, headers=dict(config.headers), timeout=timeout) as client,
-        streamable_http_client(config.url, http_client=client) as (read, write),
+        _Client(link, headers=dict(config.headers), timeout=timeout, limits=limits) as client,
+        streamable_http_client(config.url, http_client=client, max_sse_event_size=None) as (read, write),
     ):
         yield read, write
 
 
 class _Client(httpx2.AsyncClient):
-    """Notes which requests the server has certainly not acted upon."""
+    """Notes what became of requests."""
 
     def __init__(self, link: Link, **options: Any) -> None:
         super().__init__(**options)
@@ -129,8 +154,13 @@ class _Client(httpx2.AsyncClient):
             if note is not None:
                 note.unsent = True
             raise
+        except httpx2.TransportError:
+            if note is None:
+                raise
+            note.broken_off = True
+            return httpx2.Response(502, request=request)  # an error would end the connection, for all calls
         if request.method == "POST":
-            self._link.http_status = response.status_code if response.status_code >= 400 else None
+            self._link.http_status = response.status_code if response.status_code >= 300 else None
         if response.status_code == 404 and "mcp-session-id" in request.headers:
             if note is not None:
                 note.unsent = True
