@@ -1,7 +1,7 @@
-"""An MCP server, as a process of its own: `mcp_process.py stdio [option...]` or `mcp_process.py http PORT [option...]`.
+"""An MCP server, in a process of its own: `mcp_process.py` speaks over its standard streams, `serve` over HTTP.
 
-Options: `old` speaks the protocol with sessions only, `name=...` adds a tool of that name. Over HTTP, whoever says that
-his key is wrong is refused.
+Over HTTP there are options: `old` speaks the protocol with sessions only, `name=...` adds a tool of that name; and
+whoever says that his key is wrong is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,10 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, Image
 from mcp.types import ToolAnnotations
 
-OPTIONS = sys.argv[1:]
 READ_ONLY = ToolAnnotations(read_only_hint=True)
 PIXEL = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de")
 
-server = MCPServer("test", instructions="Add with add.", log_level="ERROR")
+server = MCPServer("test", instructions="Add with add.", log_level="CRITICAL")  # an error is drawn for a second
 
 
 @server.tool()
@@ -147,16 +147,20 @@ async def refuse(send: Any, status: int) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, options: tuple[str, ...], listens: Callable[[], None]) -> None:
+    """Serve until the process is ended."""
     from pais_sdk._listen import serve_socket
 
+    for option in options:
+        if option.startswith("name="):
+            server.add_tool(pid, name=option.removeprefix("name="))
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # the test keeps the port for us
     listener.bind(("127.0.0.1", port))
     listener.listen()
     listener.setblocking(False)
-    app = Gate(server.streamable_http_app(), old="old" in OPTIONS)
-    print("listens", flush=True)
+    app = Gate(server.streamable_http_app(), old="old" in options)
+    listens()
     never = asyncio.Event()
 
     async def stopped() -> float:
@@ -166,10 +170,5 @@ async def serve(port: int) -> None:
     await serve_socket(app, listener, shutdown_trigger=stopped)
 
 
-for option in OPTIONS:
-    if option.startswith("name="):
-        server.add_tool(pid, name=option.removeprefix("name="))
-if OPTIONS[0] == "http":
-    asyncio.run(serve(int(OPTIONS[1])))
-else:
+if __name__ == "__main__":
     server.run("stdio")

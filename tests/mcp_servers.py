@@ -1,4 +1,4 @@
-"""MCP servers as processes of the test's own; `mcp_process.py` says what they can do."""
+"""MCP servers as processes of the test's own; `mcp_process.py` and `mcp_plain.py` say what they can do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,23 @@ import anyio
 
 from pais_sdk.mcp import MCPServer
 
+from .mcp_forks import FORKS, serve
 from .processes import Told
 
 SCRIPT = Path(__file__).with_name("mcp_process.py")
+PLAIN = Path(__file__).with_name("mcp_plain.py")
 START_S = 30
 """Seconds that a process may take to start: it imports a good second's worth, beside everything else that runs."""
 
 
-def stdio(*options: str) -> dict[str, Any]:
+def stdio() -> dict[str, Any]:
     """Return the configuration of a server that speaks over its standard streams."""
-    return {"command": sys.executable, "args": [str(SCRIPT), "stdio", *options]}
+    return {"command": sys.executable, "args": [str(SCRIPT)]}
+
+
+def plain() -> dict[str, Any]:
+    """Return the configuration of one that starts at once, for what begins and ends."""
+    return {"command": sys.executable, "args": [str(PLAIN)]}
 
 
 class HttpServerProcess:
@@ -41,30 +48,36 @@ class HttpServerProcess:
         self._port.bind(("127.0.0.1", 0))
         self.port: int = self._port.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/mcp"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: BaseProcess | None = None
 
     def start(self) -> None:
         """Return when it listens; this waits without the event loop, so start what takes long before that."""
-        command = [sys.executable, str(SCRIPT), "http", str(self.port), *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "listens\n"
+        ours, theirs = FORKS.Pipe(duplex=False)
+        with ours:
+            with theirs:
+                self._process = FORKS.Process(target=serve, args=(self.port, self._options, theirs), daemon=True)
+                self._process.start()
+            assert ours.recv() == "listens"  # an EOFError: it has ended
 
     def kill(self) -> None:
         """End the process as a crash would."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            self._process.join()
+            self._process.close()
             self._process = None
 
     def stop(self) -> None:
         """Let the process hang: the system accepts connections, and nobody answers."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
 
     def close(self) -> None:
         self.kill()

@@ -6,10 +6,17 @@ A test module that needs one says `pytest_plugins = ["tests.mcp_shared"]` and im
 from __future__ import annotations
 
 from collections.abc import Generator
+from multiprocessing import forkserver
 
 import pytest
 
 from .mcp_servers import HttpServerProcess, http_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _import_ahead() -> None:  # pyright: ignore[reportUnusedFunction]
+    """Let what servers are forked from import its second's worth while the first tests run."""
+    forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -40,11 +40,13 @@ def test_serve_is_the_function_in_every_import_order(imports: str) -> None:
     assert python(f"{imports}\nprint(callable(serve), serve.__module__)") == "True pais_sdk.serve"
 
 
-@pytest.mark.parametrize("module", ["pais_sdk.memory", "pais_sdk.compose"])
-def test_a_memory_that_is_not_used_loads_no_database_driver(module: str) -> None:
+def test_importing_tools_and_memories_loads_nothing_that_they_may_not_need() -> None:
+    clients = ("mcp", "fastmcp", "pydantic_ai.mcp", "openai", "starlette")
     drivers = ("sqlalchemy", "aiosqlite", "asyncpg", "redis")
-    loaded = python(f"import sys, {module}; print([name for name in {drivers!r} if name in sys.modules])")
-    assert loaded == "[]"
+    modules = ("pais_sdk.tools", "pais_sdk.memory", "pais_sdk.compose")
+    found = f"[name for name in {(*clients, *drivers)!r} if name in sys.modules]"
+    code = f"import importlib, sys\nfor module in {modules!r}: importlib.import_module(module); print(module, {found})"
+    assert python(code).splitlines() == [f"{module} []" for module in modules]
 
 
 def test_the_command_runs_without_a_warning() -> None:

@@ -7,7 +7,6 @@ import json
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
-from typing import Any
 
 import pytest
 from anyio import fail_after
@@ -35,89 +34,106 @@ async def asking(url: str, model_name: str = "m", timeout_s: float = 3) -> Async
         yield here
 
 
-@asynccontextmanager
-async def saying(status: int, kind: str, text: str) -> AsyncGenerator[str]:
-    """Listen as an endpoint that has one answer for all; gives its URL."""
+class Endpoint:
+    """An endpoint that has one answer for all, until it is given another."""
 
-    async def chat(request: Request) -> Response:
-        return Response(text, status, headers={"content-type": kind})
+    def __init__(self) -> None:
+        self.answer = Response()
 
-    async with listening(Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])) as url:
-        yield url
+    def says(self, status: int, kind: str, text: str) -> None:
+        self.answer = Response(text, status, headers={"content-type": kind})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[str]:
+        """Listen while the block runs; gives the URL."""
+
+        async def chat(request: Request) -> Response:
+            return self.answer
+
+        async with listening(Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])) as url:
+            yield url
 
 
-async def refused(here: Served, *, stream: bool) -> dict[str, Any]:
-    """Return the error of a run that fails before it says anything, which is a 502 that nobody sends again."""
+async def refused(here: Served, *, stream: bool, case: object = None) -> str:
+    """Return what is told of a run that fails before it says anything, which is a 502 that nobody sends again."""
     answer = await here.ask("x", stream=stream)
-    assert answer.status_code == 502, answer.text
-    assert answer.headers["x-should-retry"] == "false"
-    assert answer.headers["x-session-id"]
-    assert SECRET not in answer.text
+    assert answer.status_code == 502, (case, answer.text)
+    assert answer.headers["x-should-retry"] == "false", case
+    assert answer.headers["x-session-id"], case
+    assert SECRET not in answer.text, case
     error = error_of(answer)
-    assert (error["type"], error["code"]) == ("upstream_error", "upstream_error")
-    return error
+    assert (error["type"], error["code"]) == ("upstream_error", "upstream_error"), case
+    return error["message"]
 
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 
 
+REFUSALS = {
+    400: "refused the request",
+    401: "refused this server's credentials",
+    403: "refused this server's credentials",
+    404: "does not know the model",
+    408: "refused the request",
+    413: "refused the request",
+    422: "refused the request",
+    500: "provider failed",
+    502: "provider failed",
+    503: "provider failed",
+    529: "provider failed",
+}
+
+
 @both
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [
-        (400, "refused the request"),
-        (401, "refused this server's credentials"),
-        (403, "refused this server's credentials"),
-        (404, "does not know the model"),
-        (408, "refused the request"),
-        (413, "refused the request"),
-        (422, "refused the request"),
-        (500, "provider failed"),
-        (502, "provider failed"),
-        (503, "provider failed"),
-        (529, "provider failed"),
-    ],
-)
-async def test_what_the_provider_refuses_is_a_bad_gateway(status: int, text: str, stream: bool) -> None:
+async def test_what_the_provider_refuses_is_a_bad_gateway(stream: bool) -> None:
+    endpoint = Endpoint()
     message = f'{{"error": {{"message": "{SECRET}", "type": "x", "param": null, "code": null}}}}'
     with fail_after(5):
-        async with saying(status, "application/json", message) as url, asking(url) as here:
-            assert text in (await refused(here, stream=stream))["message"]
-            assert here.runtime.model_status == "degraded"
+        async with endpoint.running() as url, asking(url) as here:
+            for status, text in REFUSALS.items():
+                endpoint.says(status, "application/json", message)
+                here.runtime.model_status = "unknown"
+                assert text in await refused(here, stream=stream, case=status), status
+                assert here.runtime.model_status == "degraded", status
+
+
+TOO_LONG = [
+    (400, '{"message": "Too long.", "code": "context_length_exceeded"}'),
+    (400, '{"message": "This model\'s maximum context length is 8 tokens.", "code": 400}'),
+    (413, '{"message": "Please reduce the length of the messages.", "code": null}'),
+]
 
 
 @both
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (400, '{"message": "Too long.", "code": "context_length_exceeded"}'),
-        (400, '{"message": "This model\'s maximum context length is 8 tokens.", "code": 400}'),
-        (413, '{"message": "Please reduce the length of the messages.", "code": null}'),
-    ],
-)
-async def test_a_conversation_that_is_too_long_is_told_as_that(status: int, error: str, stream: bool) -> None:
+async def test_a_conversation_that_is_too_long_is_told_as_that(stream: bool) -> None:
+    endpoint = Endpoint()
     with fail_after(5):
-        async with saying(status, "application/json", f'{{"error": {error}}}') as url, asking(url) as here:
-            assert "too long for the model" in (await refused(here, stream=stream))["message"]
+        async with endpoint.running() as url, asking(url) as here:
+            for status, error in TOO_LONG:
+                endpoint.says(status, "application/json", f'{{"error": {error}}}')
+                assert "too long for the model" in await refused(here, stream=stream, case=error), error
+
+
+NO_ANSWERS = [
+    ("text/html", f"<html>{SECRET}</html>"),
+    ("application/json", f"{{ {SECRET}"),
+    ("application/json", ""),
+    ("application/json", '{"choices": []}'),
+    ("application/json", '{"choices": [{"message": {"content": "", "tool_calls": [5]}}]}'),
+    ("application/json", f'["{SECRET}"]'),
+    ("text/event-stream", f"data: {{ {SECRET}\n\n"),
+    ("text/event-stream", "data: [DONE]\n\n"),
+]
 
 
 @both
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("text/html", f"<html>{SECRET}</html>"),
-        ("application/json", f"{{ {SECRET}"),
-        ("application/json", ""),
-        ("application/json", '{"choices": []}'),
-        ("application/json", f'["{SECRET}"]'),
-        ("text/event-stream", f"data: {{ {SECRET}\n\n"),
-        ("text/event-stream", "data: [DONE]\n\n"),
-    ],
-)
-async def test_an_answer_that_is_none_is_an_error_without_its_text(kind: str, text: str, stream: bool) -> None:
+async def test_an_answer_that_is_none_is_an_error_without_its_text(stream: bool) -> None:
+    endpoint = Endpoint()
     with fail_after(5):
-        async with saying(200, kind, text) as url, asking(url) as here:
-            assert "could not be read" in (await refused(here, stream=stream))["message"]
+        async with endpoint.running() as url, asking(url) as here:
+            for kind, text in NO_ANSWERS:
+                endpoint.says(200, kind, text)
+                assert "could not be read" in await refused(here, stream=stream, case=(kind, text)), (kind, text)
 
 
 @both
@@ -126,7 +142,7 @@ async def test_a_model_that_takes_too_long_is_a_bad_gateway(stream: bool) -> Non
     with fail_after(5):
         async with mock.running() as url, asking(url, "hang", timeout_s=0.3) as here:
             if not stream:
-                assert "did not answer in time" in (await refused(here, stream=False))["message"]
+                assert "did not answer in time" in await refused(here, stream=False)
             else:
                 async with here.http.stream("POST", CHAT, json=body("x", stream=True)) as answer:
                     lines = [line async for line in lines_of(answer)]
@@ -171,7 +187,7 @@ async def test_a_model_that_nobody_can_connect_to_in_time_is_a_bad_gateway(strea
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         async with asking(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3) as here:
-            assert "did not answer in time" in (await refused(here, stream=stream))["message"]
+            assert "did not answer in time" in await refused(here, stream=stream)
 
 
 @both
@@ -180,11 +196,11 @@ async def test_a_model_that_hangs_up_is_a_bad_gateway(stream: bool) -> None:
     with fail_after(5):
         async with mock.running() as url, asking(url, "echo") as here:
             mock.fail_next(0)
-            assert "could not be reached" in (await refused(here, stream=stream))["message"]
+            assert "could not be reached" in await refused(here, stream=stream)
 
 
 async def test_a_plain_answer_that_breaks_off_is_a_bad_gateway() -> None:
     mock = MockLLM()
     with fail_after(5):
         async with mock.running() as url, asking(url, "midstream-error") as here:
-            assert "broke off" in (await refused(here, stream=False))["message"]
+            assert "broke off" in await refused(here, stream=False)

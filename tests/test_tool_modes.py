@@ -125,8 +125,9 @@ STORY_TOLD = [
 ]
 
 
-@pytest.mark.parametrize("options", ["", "+chars"])
-@STREAMING
+@pytest.mark.parametrize(
+    ("streaming", "options"), [(False, ""), (True, ""), (True, "+chars")], ids=["plain", "words", "characters"]
+)
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_trajectory_is_the_same_in_each_mode(mode: Mode, streaming: bool, options: str) -> None:
     with fail_after(10):
@@ -184,39 +185,41 @@ SLIPS: list[Any] = [
 ]
 
 
-@STREAMING
 @pytest.mark.parametrize("mode", MODES)
-async def test_structured_output_is_the_same_in_each_mode(mode: Mode, streaming: bool) -> None:
+async def test_structured_output_is_the_same_in_each_mode(mode: Mode) -> None:
     with fail_after(10):
         async with scripted(mode, SLIPS) as (mock, model):
-            result = await run(helper(output_type=Report), model, streaming=streaming)
-    assert result.output == Report(total=3, notes=["one", "{two}"])
-    told = trajectory(result.all_messages())
-    assert [(step[0], *step[2:4]) for step in told] == [
-        ("called", "final_result", {"total": "many", "notes": []}),
-        ("returned", "final_result", "retried"),
-        ("called", "add", {"a": 1, "b": 2}),
-        ("returned", "add", "success"),
-        ("called", "final_result", {"total": 3, "notes": ["one", "{two}"]}),
-        ("returned", "final_result", "success"),
-    ]
-    assert "valid integer" in json.dumps(answered(mock)[1]["messages"][-1])
-    assert counted(result.usage) == usage_of(mock, SLIPS)
+            for streaming in (False, True):
+                mock.reset()
+                result = await run(helper(output_type=Report), model, streaming=streaming)
+                assert result.output == Report(total=3, notes=["one", "{two}"])
+                told = trajectory(result.all_messages())
+                assert [(step[0], *step[2:4]) for step in told] == [
+                    ("called", "final_result", {"total": "many", "notes": []}),
+                    ("returned", "final_result", "retried"),
+                    ("called", "add", {"a": 1, "b": 2}),
+                    ("returned", "add", "success"),
+                    ("called", "final_result", {"total": 3, "notes": ["one", "{two}"]}),
+                    ("returned", "final_result", "success"),
+                ], f"streaming={streaming}"
+                assert "valid integer" in json.dumps(answered(mock)[1]["messages"][-1]), f"streaming={streaming}"
+                assert counted(result.usage) == usage_of(mock, SLIPS), f"streaming={streaming}"
 
 
-@STREAMING
 @pytest.mark.parametrize("mode", MODES)
-async def test_text_in_place_of_structured_output_is_asked_for_again(mode: Mode, streaming: bool) -> None:
+async def test_text_in_place_of_structured_output_is_asked_for_again(mode: Mode) -> None:
     responses = ["The total is 3.", calls(("final_result", {"total": 3, "notes": []}))]
     with fail_after(10):
         async with scripted(mode, responses) as (mock, model):
-            result = await run(helper(output_type=Report), model, streaming=streaming)
-    assert result.output == Report(total=3, notes=[])
-    said, asked, called, returned = trajectory(result.all_messages())
-    assert said == ("said", "The total is 3.")
-    assert asked[0] == "retry-feedback"
-    assert (called[2], returned[3]) == ("final_result", "success")
-    assert "<pyai:" in answered(mock)[1]["messages"][-1]["content"]
+            for streaming in (False, True):
+                mock.reset()
+                result = await run(helper(output_type=Report), model, streaming=streaming)
+                assert result.output == Report(total=3, notes=[]), f"streaming={streaming}"
+                said, asked, called, returned = trajectory(result.all_messages())
+                assert said == ("said", "The total is 3.")
+                assert asked[0] == "retry-feedback"
+                assert (called[2], returned[3]) == ("final_result", "success")
+                assert "<pyai:" in answered(mock)[1]["messages"][-1]["content"], f"streaming={streaming}"
 
 
 class Refusal(BaseModel):
@@ -233,19 +236,19 @@ OUTPUTS: dict[str, tuple[Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("output_type", "answer"), OUTPUTS.values(), ids=OUTPUTS.keys())
 @STREAMING
 @pytest.mark.parametrize("mode", MODES)
-async def test_every_kind_of_output_is_the_same_in_each_mode(
-    mode: Mode, streaming: bool, output_type: Any, answer: Any
-) -> None:
+async def test_every_kind_of_output_is_the_same_in_each_mode(mode: Mode, streaming: bool) -> None:
     with fail_after(10):
-        async with scripted(mode, [calls(("add", {"a": 1, "b": 2})), answer]) as (mock, model):
-            result = await run(helper(output_type=output_type), model, streaming=streaming)
-    assert result.output == Report(total=3, notes=["{"])
-    called, returned, *_ = trajectory(result.all_messages())
-    assert (called, returned) == (("called", 0, "add", {"a": 1, "b": 2}), ("returned", 0, "add", "success", 3))
-    assert len(answered(mock)) == 2
+        async with scripted(mode, []) as (mock, model):
+            for kind, (output_type, answer) in OUTPUTS.items():
+                mock.reset()
+                mock.set_responses([calls(("add", {"a": 1, "b": 2})), answer])
+                result = await run(helper(output_type=output_type), model, streaming=streaming)
+                assert result.output == Report(total=3, notes=["{"]), kind
+                told = trajectory(result.all_messages())
+                assert told[:2] == [("called", 0, "add", {"a": 1, "b": 2}), ("returned", 0, "add", "success", 3)], kind
+                assert len(answered(mock)) == 2, kind
 
 
 async def events_of(agent: Agent[None, Any], model: Model) -> list[Any]:
@@ -272,14 +275,15 @@ async def events_of(agent: Agent[None, Any], model: Model) -> list[Any]:
 
 
 @pytest.mark.parametrize("options", ["", "+chars"])
-@OTHERS
-async def test_the_events_of_a_run_are_the_same(mode: Mode, options: str) -> None:
+async def test_the_events_of_a_run_are_the_same(options: str) -> None:
+    told: dict[Mode, list[Any]] = {}
     with fail_after(10):
-        async with scripted("native", STORY, options=options) as (_, model):
-            native = await events_of(helper(), model)
-        async with scripted(mode, STORY, options=options) as (_, model):
-            other = await events_of(helper(), model)
-    assert other == native
+        for mode in MODES:
+            async with scripted(mode, STORY, options=options) as (_, model):
+                told[mode] = await events_of(helper(), model)
+    native = told["native"]
+    assert told["string"] == native
+    assert told["auto"] == native
     assert [step if isinstance(step, str) else type(step).__name__ for step in native] == [
         "Let me see.",
         *["tuple"] * 4,
@@ -339,18 +343,22 @@ async def test_the_chat_route_answers_the_same_in_each_mode() -> None:
 
 
 @pytest.mark.parametrize(("first", "then"), [("native", "string"), ("string", "native"), ("auto", "native")])
-@STREAMING
-async def test_a_session_goes_on_in_another_mode(first: Mode, then: Mode, streaming: bool) -> None:
+async def test_a_session_goes_on_in_another_mode(first: Mode, then: Mode) -> None:
     with fail_after(10):
-        async with scripted(first, STORY) as (_, model):
-            begun = await run(helper(), model, streaming=streaming)
-        async with scripted(then, STORY) as (mock, model):
-            result = await run(helper(), model, streaming=streaming, message_history=begun.all_messages())
-    assert trajectory(result.new_messages()) == STORY_TOLD
-    assert len(mock.record.requests) == 3
-    history = mock.record.requests[0]["body"]["messages"]
+        async with scripted(first, STORY) as (_, model), scripted(then, STORY) as (mock, other):
+            for streaming in (False, True):
+                mock.reset()
+                begun = await run(helper(), model, streaming=streaming)
+                result = await run(helper(), other, streaming=streaming, message_history=begun.all_messages())
+                assert trajectory(result.new_messages()) == STORY_TOLD, f"streaming={streaming}"
+                assert len(mock.record.requests) == 3, f"streaming={streaming}"
+                check_history(then, mock.record.requests[0]["body"]["messages"])
+
+
+def check_history(mode: Mode, history: list[dict[str, Any]]) -> None:
+    """Look at the messages of a request that goes on with the session of the story."""
     assert all(text in json.dumps(history, ensure_ascii=False) for text in ("Let me see.", "grün", "Too low."))
-    if then == "native":
+    if mode == "native":
         ids = [call["id"] for message in history for call in message.get("tool_calls") or []]
         assert ids == [message["tool_call_id"] for message in history if message["role"] == "tool"]
         assert len(set(ids)) == 5

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -15,15 +16,9 @@ class LenientChatModel(OpenAIChatModel):
     """Reads null arguments as none, and gives a call an id of its own where another call has the same."""
 
     def _validate_completion(self, response: chat.ChatCompletion) -> Any:
-        for choice in response.choices or []:
-            seen: set[str] = set()
-            for call in choice.message.tool_calls or []:
-                function: Any = getattr(call, "function", None)
-                if function is not None and function.arguments is None:
-                    function.arguments = "{}"
-                if call.id in seen:
-                    call.id = _new_id()
-                seen.add(call.id)
+        with suppress(AttributeError, TypeError):  # it may have any form, which is then checked
+            for choice in response.choices or []:
+                _mend(choice.message.tool_calls or [])
         return super()._validate_completion(response)
 
     @property
@@ -40,6 +35,17 @@ class _LenientStream(OpenAIStreamedResponse):
                     if call.id and owners.setdefault(call.id, call.index) != call.index:
                         call.id = _new_id()
             yield chunk
+
+
+def _mend(calls: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for call in calls:
+        function = getattr(call, "function", None)
+        if function is not None and function.arguments is None:
+            function.arguments = "{}"
+        if call.id in seen:
+            call.id = _new_id()
+        seen.add(call.id)
 
 
 def _new_id() -> str:
