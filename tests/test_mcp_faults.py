@@ -21,7 +21,7 @@ from pydantic_ai.models.function import AgentInfo
 from pais_sdk.mcp import MCPServer, MCPServers
 
 from .agents import Pieces, calls_then, model_of
-from .mcp_servers import START_S, HttpServerProcess, Pauses, calls, http_server, kill, plain
+from .mcp_servers import START_S, HttpServerProcess, Pauses, calls, http_server, kill, stdio
 from .processes import is_alive
 
 pytest_plugins = ["tests.mcp_shared"]
@@ -90,7 +90,7 @@ async def is_in_state(server: MCPServer, state: str) -> None:
 
 async def test_a_command_that_crashes_is_started_again_once_for_each_crash(caplog: pytest.LogCaptureFixture) -> None:
     pauses = Pauses()  # none of which ends: what starts it again is the next call
-    server = MCPServer("files", plain(), pause=pauses)
+    server = MCPServer("files", stdio(), pause=pauses)
     async with calls() as begun:
         with fail_after(2 * START_S), caplog.at_level(logging.INFO, "pais_sdk.mcp"):
             async with server:

@@ -20,7 +20,7 @@ from pais_sdk import ConfigurationError
 from pais_sdk.tools import ToolExecutor, ToolResult
 
 from .agents import calls_then
-from .mcp_servers import PLAIN, HttpServerProcess, calls, http_server, plain
+from .mcp_servers import PLAIN, HttpServerProcess, calls, http_server, plain, stdio
 
 pytest_plugins = ["tests.mcp_shared"]
 pytestmark = pytest.mark.anyio
@@ -56,7 +56,7 @@ async def test_a_server_is_registered_and_its_tools_are_executed(tmp_path: Path)
     (tmp_path / "test.txt").write_text("Hello from a file")
     with anyio.fail_after(60):
         tools = ToolExecutor()
-        await tools.register_mcp("filesystem", plain())
+        await tools.register_mcp("filesystem", stdio())
         result = await tools.execute("read_file", {"path": tmp_path / "test.txt"})
         assert result == ToolResult(True, "Hello from a file")
         assert await tools.execute("filesystem_read_file", {"path": str(tmp_path / "test.txt")}) == result
