@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
+from .._http_url import is_http_url
 from ..errors import ConfigurationError
 from .config import HttpServer, MCPServerConfig, StdioServer
 
@@ -180,11 +180,6 @@ def _headers(name: str, data: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _url(name: str, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_http_url(url):
         raise ConfigurationError(f"MCP server {name!r}: `url` must begin with http:// or https:// and name a host")
     return url

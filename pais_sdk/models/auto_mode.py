@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from logging import getLogger
-from typing import Any, cast
+from typing import cast
 
-from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError
-from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
-from pydantic_ai.models.wrapper import WrapperModel
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.models import Model, ModelRequestParameters
 
+from .second_try import SecondTryModel
 from .string_mode import StringModeModel
 
 _log = getLogger("pais_sdk.models")
 
 
-class AutoModeModel(WrapperModel):
+class AutoModeModel(SecondTryModel):
     """Offers tools in the API's own way until the endpoint answers that it has none, and in the prompt from then on.
 
     The request that found it out is sent again, in string mode. Where that is answered, what was found out is
@@ -30,50 +25,14 @@ class AutoModeModel(WrapperModel):
         wrapped: A model of one endpoint; for a FallbackModel, wrap each of its models.
     """
 
-    async def request(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-    ) -> ModelResponse:
-        asked = self.wrapped
-        try:
-            return await asked.request(messages, model_settings, model_request_parameters)
-        except ModelAPIError as error:
-            if not _is_about_tools(error, asked, model_request_parameters):
-                raise
-        in_string_mode = StringModeModel(asked)
-        response = await in_string_mode.request(messages, model_settings, model_request_parameters)
-        self._remember(asked, in_string_mode)
-        return response
+    async def _second(self, asked: Model, error: ModelAPIError, parameters: ModelRequestParameters) -> Model | None:
+        return StringModeModel(asked) if _is_about_tools(error, asked, parameters) else None
 
-    @asynccontextmanager
-    async def request_stream(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-        run_context: RunContext[Any] | None = None,
-    ) -> AsyncGenerator[StreamedResponse]:
-        request = (messages, model_settings, model_request_parameters, run_context)
-        asked, stream = self.wrapped, None
-        async with AsyncExitStack() as stack:
-            try:
-                stream = await stack.enter_async_context(asked.request_stream(*request))
-            except ModelAPIError as error:
-                if not _is_about_tools(error, asked, model_request_parameters):
-                    raise
-            if stream is None:
-                in_string_mode = StringModeModel(asked)
-                stream = await stack.enter_async_context(in_string_mode.request_stream(*request))
-                self._remember(asked, in_string_mode)
-            yield stream
-
-    def _remember(self, refused: Model, in_string_mode: StringModeModel) -> None:
-        if self.wrapped is not refused:
+    def _answered(self, asked: Model, second: Model) -> None:
+        if self.wrapped is not asked:
             return  # another request found it out meanwhile
         _log.warning("model %r has no tools at its endpoint: it is used in string mode from now on", self.model_name)
-        self.wrapped = in_string_mode
+        self.wrapped = second
 
 
 def _is_about_tools(error: ModelAPIError, asked: Model, parameters: ModelRequestParameters) -> bool:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from logging import getLogger
-from typing import Any
 
 import anyio
-from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, ModelQuotaExceededError
-from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.models import ModelRequestParameters, StreamedResponse
-from pydantic_ai.models.wrapper import WrapperModel
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.models import Model, ModelRequestParameters
+
+from .second_try import SecondTryModel
 
 LONGEST_WAIT_S = 30.0
 """A wait that is longer than this is left to the caller: the error says how long it is."""
@@ -24,49 +19,20 @@ LONGEST_WAIT_S = 30.0
 _log = getLogger("pais_sdk.models")
 
 
-class RetryAfterModel(WrapperModel):
+class RetryAfterModel(SecondTryModel):
     """Sends a request once more where the endpoint answered 429 or 503 and said when to come again.
 
     Only before anything of the answer was there, and only where the wait is at most `LONGEST_WAIT_S`. The run's cancel
     and timeout end the wait. The second failure is the error.
     """
 
-    async def request(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-    ) -> ModelResponse:
-        try:
-            return await self.wrapped.request(messages, model_settings, model_request_parameters)
-        except ModelHTTPError as error:
-            wait_s = _worth_a_wait(error)
-        await self._wait(wait_s)
-        return await self.wrapped.request(messages, model_settings, model_request_parameters)
-
-    @asynccontextmanager
-    async def request_stream(
-        self,
-        messages: list[ModelMessage],
-        model_settings: ModelSettings | None,
-        model_request_parameters: ModelRequestParameters,
-        run_context: RunContext[Any] | None = None,
-    ) -> AsyncGenerator[StreamedResponse]:
-        request = (messages, model_settings, model_request_parameters, run_context)
-        stream, wait_s = None, 0.0
-        async with AsyncExitStack() as stack:
-            try:
-                stream = await stack.enter_async_context(self.wrapped.request_stream(*request))
-            except ModelHTTPError as error:
-                wait_s = _worth_a_wait(error)
-            if stream is None:
-                await self._wait(wait_s)
-                stream = await stack.enter_async_context(self.wrapped.request_stream(*request))
-            yield stream
-
-    async def _wait(self, wait_s: float) -> None:
+    async def _second(self, asked: Model, error: ModelAPIError, parameters: ModelRequestParameters) -> Model | None:
+        wait_s = _worth_a_wait(error)
+        if wait_s is None:
+            return None
         _log.info("model %r asks to come again in %.1f s, which is waited for", self.model_name, wait_s)
         await anyio.sleep(wait_s)
+        return asked
 
 
 def wait_asked_for(error: ModelAPIError) -> float | None:
@@ -90,10 +56,11 @@ def _until(date: str) -> float | None:
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def _worth_a_wait(error: ModelHTTPError) -> float:
-    """Return how long to wait; raises the error where waiting is of no use."""
+def _worth_a_wait(error: ModelAPIError) -> float | None:
+    """Return how long to wait; None where waiting is of no use."""
+    if not isinstance(error, ModelHTTPError) or error.status_code not in (429, 503):
+        return None
+    if isinstance(error, ModelQuotaExceededError):  # a 429, too, but time does not help
+        return None
     wait_s = wait_asked_for(error)
-    exhausted = isinstance(error, ModelQuotaExceededError)  # a 429, too, but time does not help
-    if wait_s is None or wait_s > LONGEST_WAIT_S or error.status_code not in (429, 503) or exhausted:
-        raise error
-    return wait_s
+    return None if wait_s is None or wait_s > LONGEST_WAIT_S else wait_s

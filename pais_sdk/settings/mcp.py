@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
+from .._http_url import is_http_url
 from ..errors import ConfigurationError
 
 _NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9_]")
@@ -52,12 +53,7 @@ def _url_of(name: str) -> str:
         spellings = " or ".join(dict.fromkeys(variables))
         raise ConfigurationError(f"MCP_SERVERS names {name!r}, and its URL is missing: set {spellings}")
     url = os.environ[variable].strip()
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_http_url(url):
         raise ConfigurationError(f"{variable} cannot be used: it must begin with http:// or https:// and name a host")
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
