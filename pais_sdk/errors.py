@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .events import RunOutcome
@@ -53,6 +53,39 @@ class InvalidSessionIdError(InvalidRequestError):
             param="session_id",
         )
         self.session_id = session_id
+
+
+class DelegationLoopError(InvalidRequestError):
+    """An agent was asked by agents that work for it: the chain of delegations has come back to it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is one of the agents that this task comes from: do the work without it, or say what is missing",
+            param="chain",
+        )
+        self.name = name
+
+
+RemoteFailure = Literal["unreachable", "refused", "busy", "timeout", "failed", "unreadable"]
+
+
+class RemoteAgentError(PaisError):
+    """A remote agent did not do its task.
+
+    Args:
+        message: What happened and what to do, fit for a model and a user: it quotes no key and nothing of the remote's
+            own texts but what it wrote for its caller.
+        reason: `unreachable`: nothing was sent, or nobody answered; `refused`: it does not take the task, or not from
+            us; `busy`: it has no place for it now; `timeout`: its time was over; `failed`: it tried; `unreadable`: its
+            card or its answer makes no sense.
+        url: Where the agent is.
+    """
+
+    def __init__(self, message: str, *, reason: RemoteFailure, url: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason: RemoteFailure = reason
+        self.url = url
 
 
 class SessionBusyError(PaisError):

@@ -15,6 +15,15 @@ StopReason: TypeAlias = Literal["end_turn", "max_steps", "cancelled", "timeout",
 
 OutputT = TypeVar("OutputT")
 
+DELEGATION = "pais_sdk.delegation"
+"""The namespace of the tool kinds of delegations; the rest of such a kind, after a dot, is the agent's name."""
+
+
+def delegated_agent(tool_kind: str | None) -> str | None:
+    """Return the agent that a tool of this kind delegates to; None where it does not delegate."""
+    prefix = f"{DELEGATION}."
+    return tool_kind.removeprefix(prefix) if tool_kind is not None and tool_kind.startswith(prefix) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome(Generic[OutputT]):
@@ -86,6 +95,9 @@ class ToolCalled:
     step: int
     """1 for the first answer of the model that calls tools, 2 for the second, and so on."""
 
+    agent: str | None = None
+    """The agent that this call delegates to, by its own name; None for every other tool."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolReturned:
@@ -96,6 +108,9 @@ class ToolReturned:
     content: Any
     outcome: str
     """`success`, `failed`, `retried`, `denied` or `interrupted`: Pydantic AI's words."""
+
+    agent: str | None = None
+    """The agent that this call delegated to; None for every other tool."""
 
 
 @dataclass(frozen=True, slots=True)

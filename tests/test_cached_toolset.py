@@ -25,9 +25,9 @@ from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 from pydantic_ai.usage import RunUsage
 
 from pais_sdk import AgentRuntime, ConfigurationError
+from pais_sdk._current_run import CurrentRun, set_current_run
 from pais_sdk.tools import CachedToolset, ToolExecutor
 from pais_sdk.tools.argument_key import argument_key
-from pais_sdk.tools.run_scope import set_run_scope
 
 from .agents import calls_then
 
@@ -341,7 +341,7 @@ async def in_scope(scope: str | None, *calls: tuple[CachedToolset[Any], RunConte
     """Make calls in the task of a run of this scope."""
 
     async def run() -> None:
-        set_run_scope(scope)
+        set_current_run(CurrentRun(scope=scope))
         for cached, ctx in calls:
             await call(cached, "look_up", ctx=ctx)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -15,7 +16,7 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
 from .._loop import loop_thread
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DelegationLoopError
 from ..events import RunOutcome
 from ..mcp import MCPServerStatus
 from ..memory import LocalMemory, Memory, OnBusy, check_session_id
@@ -45,6 +46,8 @@ class AgentRuntime(Generic[OutputT]):
     Args:
         agent: Any agent, with its own deps, output, tools, capabilities and model.
         memory: Where sessions live; a LocalMemory of its own if None.
+        id: Tells this agent from others where agents delegate to each other; a random one if None. Processes that
+            serve one agent should have one.
         name: How the agent is called; the agent's own name, else `agent`, if None.
         description: What the agent does; the agent's own description if None.
         model: Takes the place of the agent's model.
@@ -78,6 +81,7 @@ class AgentRuntime(Generic[OutputT]):
         agent: AbstractAgent[Any, OutputT],
         *,
         memory: Memory | None = None,
+        id: str | None = None,
         name: str | None = None,
         description: str | None = None,
         model: Model | str | None = None,
@@ -111,6 +115,7 @@ class AgentRuntime(Generic[OutputT]):
         )
         self.agent = agent
         self.memory: Memory = LocalMemory() if memory is None else memory
+        self.id = uuid.uuid4().hex if id is None else id
         self.name = name or agent.name or "agent"
         self.description = description or (agent.description if isinstance(agent.description, str) else "")
         self.max_steps = max_steps
@@ -131,6 +136,7 @@ class AgentRuntime(Generic[OutputT]):
             efforts=self._efforts,
         )
         self._timeout_s = timeout_s
+        self.tool_timeout_s = tool_timeout_s
         self.admission = Admission(
             max_active_runs=max_active_runs,
             max_queued_runs=max_queued_runs,
@@ -199,9 +205,11 @@ class AgentRuntime(Generic[OutputT]):
             metadata: For the run's telemetry and messages; the model does not see it.
             store: False keeps nothing of this run.
             owner: Anything; `cancel_all(owner)` cancels the runs of one owner.
+            chain: The ids of the agents that delegated to each other until this run, the first one first.
 
         Raises:
             InvalidRequestError: An argument is wrong.
+            DelegationLoopError: This agent is in the `chain` already.
             SessionBusyError: Another run holds the session.
             OverloadedError: Too many runs are active.
             MemoryUnavailableError: The memory does not answer.
@@ -302,4 +310,7 @@ class AgentRuntime(Generic[OutputT]):
         return await self._exchanges.begin(request, until_held=until_held)
 
     def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
-        return check_request(prompt, options, efforts=self._efforts, timeout_s=self._timeout_s, streaming=streaming)
+        request = check_request(prompt, options, efforts=self._efforts, timeout_s=self._timeout_s, streaming=streaming)
+        if self.id in request.chain:
+            raise DelegationLoopError(self.name)
+        return request

@@ -25,11 +25,11 @@ from pydantic_ai.messages import (
 from pydantic_ai.usage import RunUsage
 from pydantic_core import to_json
 
+from .._current_run import CurrentRun, set_current_run
 from .._shield import to_its_end
 from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
-from ..tools.run_scope import set_run_scope
 from .channel import Channel
 from .ended import model_error_in
 from .lifetime import Home
@@ -153,8 +153,17 @@ class Exchange:
                     if request.streaming:
                         self.events.put_now(RunStarted(request.session_id, self.run_id))
                     _current.set(self)
-                    set_run_scope(request.scope)
+                    set_current_run(self._as_tools_see_it())
                     await self._held(session, memory)
+
+    def _as_tools_see_it(self) -> CurrentRun:
+        timeout_s = self.request.timeout_s
+        return CurrentRun(
+            scope=self.request.scope,
+            chain=(*self.request.chain, self._runtime.id),
+            deadline=None if timeout_s is None else self._began + timeout_s,
+            tool_timeout_s=self._runtime.tool_timeout_s,
+        )
 
     async def _held(self, session: MemorySession, memory: Memory) -> None:
         request = self.request

@@ -22,7 +22,7 @@ from pydantic_ai.messages import (
     ThinkingPartDelta,
 )
 
-from ..events import Progress, TextDelta, ThinkingDelta, ToolCalled, ToolReturned
+from ..events import Progress, TextDelta, ThinkingDelta, ToolCalled, ToolReturned, delegated_agent
 from .channel import Channel
 
 BETWEEN_STEPS = "\n\n"
@@ -71,11 +71,14 @@ class Narration:
                 if step != self._last_calling_step:
                     self._last_calling_step, self._tool_step = step, self._tool_step + 1
                 call = event.part
-                await self._emit(ToolCalled(call.tool_call_id, call.tool_name, call.args_as_dict(), self._tool_step))
+                agent = delegated_agent(call.tool_kind)
+                arguments = call.args_as_dict()
+                await self._emit(ToolCalled(call.tool_call_id, call.tool_name, arguments, self._tool_step, agent))
             elif isinstance(event, FunctionToolResultEvent):
                 part = event.part
                 outcome = getattr(part, "outcome", "retried")
-                await self._emit(ToolReturned(part.tool_call_id, part.tool_name or "", part.content, outcome))
+                agent = delegated_agent(part.tool_kind)
+                await self._emit(ToolReturned(part.tool_call_id, part.tool_name or "", part.content, outcome, agent))
             elif isinstance(event, (CustomEvent, CapabilityEvent)):
                 name = event.name if isinstance(event, CustomEvent) else type(event).__name__
                 await self._emit(Progress(name, event, event.tool_call_id))

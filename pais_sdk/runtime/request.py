@@ -34,6 +34,7 @@ class RunOptions(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     store: bool
     owner: object
+    chain: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class RunRequest:
     metadata: Mapping[str, Any] | None
     store: bool
     owner: object
+    chain: tuple[str, ...]
     streaming: bool
 
 
@@ -90,5 +92,6 @@ def check_request(
         metadata=options.get("metadata"),
         store=options.get("store", True),
         owner=options.get("owner"),
+        chain=tuple(options.get("chain", ())),
         streaming=streaming,
     )

@@ -33,6 +33,7 @@ from .openapi import DescriptionEndpoints
 from .probes import ProbeEndpoints
 from .sessions import SessionEndpoints
 from .thread import ServerHandle, start_in_thread
+from .trace_context import continued_trace
 
 
 class AgentServer:
@@ -114,7 +115,7 @@ class AgentServer:
         if scope["type"] == "lifespan":
             await self._served(scope, receive, send)
             return
-        with self.in_flight.counted():
+        with self.in_flight.counted(), continued_trace(scope.get("headers", ())):
             await self._served(scope, receive, self._closing(scope, send))
 
     def _closing(self, scope: Scope, send: Send) -> Send:

@@ -147,6 +147,55 @@ class Settings(BaseSettings):
         "MCP_REQUIRED", text="Names of MCP servers without which the agent is not ready: `one,two`."
     )
 
+    agent_sub_agents: str | None = env(
+        "AGENT_SUB_AGENTS",
+        text="Other agents that this one may delegate to: `name:url,name:url`. Merged with PEER_AGENTS.",
+    )
+    peer_agents: str | None = env(
+        "PEER_AGENTS",
+        text="Names of such agents, `one,two`; the base URL of each is `PEER_AGENT_<NAME>_CARD_URL`, and its key, if "
+        "it wants one, `PEER_AGENT_<NAME>_API_KEY`, with the name in upper case and `_` for `-`.",
+    )
+    agent_identity: str | None = env(
+        "AGENT_IDENTITY",
+        text="Tells this agent from all others where agents delegate to each other in a circle; unset, each server has "
+        "one of its own.",
+    )
+    delegation_timeout_s: float = env(
+        "AGENT_DELEGATION_TIMEOUT_SECONDS",
+        default=240.0,
+        gt=0,
+        allow_inf_nan=False,
+        text="Seconds for one delegated task; what is left of the run and of AGENT_TOOL_TIMEOUT_SECONDS holds too.",
+    )
+    delegation_max_depth: int = env(
+        "AGENT_DELEGATION_MAX_DEPTH",
+        default=5,
+        ge=1,
+        text="Agents that may delegate to each other in a row, until the next one has to do without.",
+    )
+
+    a2a: bool | None = env(
+        "AGENT_A2A",
+        text="Whether A2A is served at `POST /`, with its cards; unset, where the extra `a2a` is installed.",
+    )
+    a2a_task_url: SecretStr | None = env(
+        "A2A_TASK_URL",
+        text="Where A2A tasks are kept, a URL of SQLAlchemy as `sqlite+aiosqlite:///tasks.db` or "
+        "`postgresql+asyncpg://...`; unset, in this process. Needed where AGENT_WORKERS is more than 1.",
+    )
+    a2a_max_tasks: int = env(
+        "A2A_MAX_TASKS", default=1000, ge=1, text="Tasks that are kept where they are in this process."
+    )
+    a2a_task_ttl_s: float = env(
+        "A2A_TASK_TTL_SECONDS",
+        default=_WEEK_S,
+        ge=0,
+        allow_inf_nan=False,
+        text="Seconds after its end until a task is forgotten; 0 for never.",
+    )
+    autonomous_goal: str | None = env("AUTONOMOUS_GOAL", text="Refused: an autonomous mode is not in this version.")
+
     agent_host: str = env("AGENT_HOST", default="127.0.0.1", text="The address to listen on.")
     agent_port: int = env(
         "AGENT_PORT", "PAI_AGENT_PORT", "PORT", default=8000, ge=0, le=65535, text="The port; 0 for a free one."
@@ -331,6 +380,13 @@ class Settings(BaseSettings):
                 "remote, KAOS's MemoryStore, is not supported; use redis with MEMORY_REDIS_URL, sqlite with "
                 "MEMORY_SQLITE_PATH, local or null"
             )
+        return value
+
+    @field_validator("autonomous_goal")
+    @classmethod
+    def _no_goal(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("an autonomous mode is not in this version; unset it, and send the goal as a message")
         return value
 
     # The last one here is asked first.

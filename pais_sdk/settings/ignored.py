@@ -6,9 +6,6 @@ import os
 
 _NOT_IN_THIS_VERSION = {
     "AGENT_SYSTEM_PROMPT": "a system prompt of the environment",
-    "AGENT_SUB_AGENTS": "delegation",
-    "AUTONOMOUS_GOAL": "an autonomous mode",
-    "PEER_AGENTS": "delegation",
 }
 
 

@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from contextvars import ContextVar
 from typing import Any
 
 from pydantic_ai.tools import RunContext
 
-_scope: ContextVar[tuple[str | None] | None] = ContextVar("pais_sdk_scope", default=None)
-
-
-def set_run_scope(scope: str | None) -> None:
-    """Say whose run the current task carries out; a runtime does so, in the task of each run.
-
-    A context variable and not the deps, because agents have deps of their own.
-    """
-    _scope.set((scope,))
+from .._current_run import current_run
 
 
 def scope_of(ctx: RunContext[Any]) -> Hashable | None:
@@ -26,12 +17,11 @@ def scope_of(ctx: RunContext[Any]) -> Hashable | None:
     calls the runtime may tell users apart by that alone. A bare agent has nobody to tell apart where its tools get no
     deps. Where they do, these may be of a user, so that only the run itself shares; None where there is not even that.
     """
-    said = _scope.get()
-    if said is None and ctx.deps is None:
+    run = current_run()
+    if run is None and ctx.deps is None:
         return "all"
-    if said is None:
+    if run is None:
         return None if ctx.run_id is None else ("run", ctx.run_id)
-    (scope,) = said
-    if scope is not None:
-        return ("scope", scope)
+    if run.scope is not None:
+        return ("scope", run.scope)
     return None if ctx.conversation_id is None else ("session", ctx.conversation_id)

@@ -1,0 +1,1 @@
+"""A2A: the agent as other agents call it."""
