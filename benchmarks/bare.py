@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +19,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-
-from . import agents
 
 
 def chat_route(agent: Agent[Any, str]) -> Callable[[Request], Awaitable[Response]]:
@@ -54,10 +53,12 @@ async def _health(request: Request) -> Response:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("agent", choices=("agent", "tool_agent"))
+    parser.add_argument("agent", help="its module here and its name there: agents:tool_agent")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--frozen", action="store_true", help="gc.freeze() once it has started")
     arguments = parser.parse_args()
+    module, _, name = arguments.agent.partition(":")
+    agent = getattr(importlib.import_module(f"benchmarks.{module}"), name)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -66,7 +67,7 @@ def main() -> None:
             gc.freeze()
         yield
 
-    route = Route("/v1/chat/completions", chat_route(getattr(agents, arguments.agent)), methods=["POST"])
+    route = Route("/v1/chat/completions", chat_route(agent), methods=["POST"])
     app: Any = Starlette(routes=[route, Route("/health", _health)], lifespan=lifespan)
     config = Config()
     config.bind = [f"127.0.0.1:{arguments.port}"]

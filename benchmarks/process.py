@@ -41,26 +41,28 @@ class ServerProcess:
 def command(kind: str, agent: str, port: int) -> list[str]:
     """Return how a server of a kind is started: `bare`, `frozen` (bare, with `gc.freeze()`) or `ours`."""
     if kind == "ours":
-        target = f"{_FOLDER / 'agents.py'}:{agent}"
-        return [sys.executable, "-m", "pais_sdk.serve", target, "--port", str(port)]
+        return [sys.executable, "-m", "pais_sdk.serve", f"benchmarks.{agent}", "--port", str(port)]
     frozen = ["--frozen"] if kind == "frozen" else []
     return [sys.executable, "-m", "benchmarks.bare", agent, "--port", str(port), *frozen]
 
 
 @contextmanager
-def server(kind: str, agent: str = "agent", *, provider: bool = False) -> Generator[ServerProcess]:
+def server(
+    kind: str, agent: str = "agents:agent", *, provider: bool = False, **environment: str
+) -> Generator[ServerProcess]:
     """Run a server while the block runs.
 
     Args:
         kind: See `command`.
-        agent: Its name in `agents.py`.
+        agent: Its module here, and its name there.
         provider: Whether a provider's library is loaded.
+        environment: Further variables.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "LOG_LEVEL": "ERROR", "WITH_PROVIDER": "1" if provider else ""}
-    process = subprocess.Popen(command(kind, agent, port), cwd=_FOLDER.parent, env=environment)
+    variables = {**os.environ, "LOG_LEVEL": "ERROR", "WITH_PROVIDER": "1" if provider else "", **environment}
+    process = subprocess.Popen(command(kind, agent, port), cwd=_FOLDER.parent, env=variables)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{url}/health", process)

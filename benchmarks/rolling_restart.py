@@ -71,7 +71,7 @@ class Clients:
 
 async def measure(*, clients: int, restarts: int, workers: int) -> str:
     """Return the counts as a table."""
-    environment = {"MEMORY_TYPE": "null", "AGENT_WORKERS": str(workers)}
+    environment = {"MEMORY_TYPE": "null", "AGENT_A2A": "false", "AGENT_WORKERS": str(workers)}
     codes: list[int] = []
     ends: list[str] = []
     async with AsyncExitStack() as stack:

@@ -21,7 +21,7 @@ class Load:
 
     measure: Callable[..., Awaitable[dict[str, float]]]
     aims: Mapping[str, float] = field(default_factory=dict[str, float])
-    agent: str = "agent"
+    agent: str = "agents:agent"
 
 
 LOADS = {
@@ -30,7 +30,7 @@ LOADS = {
     "chat, 64 clients": Load(partial(chat, clients=64, requests=640), {"CPU of a request": 0.90}),
     "stream of 200 chunks": Load(partial(streams, runs=15), {"CPU of a chunk": 1.05, "first token": 1.15}),
     "one tool call, 16 clients": Load(
-        partial(chat, clients=16, requests=240), {"CPU of a request": 1.05}, agent="tool_agent"
+        partial(chat, clients=16, requests=240), {"CPU of a request": 1.05}, agent="agents:tool_agent"
     ),
 }
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from .serve import serve as serve
 
 if TYPE_CHECKING:
+    from .client import RemoteAgent as RemoteAgent
+    from .client import RemoteAnswer as RemoteAnswer
+    from .client import RemoteCard as RemoteCard
+    from .client import RemoteProgress as RemoteProgress
+    from .client import RemoteText as RemoteText
+    from .client import RemoteUsage as RemoteUsage
+    from .delegation import Delegation as Delegation
+    from .delegation import DelegationProgress as DelegationProgress
+    from .delegation import DelegationToolset as DelegationToolset
     from .errors import ConfigurationError as ConfigurationError
+    from .errors import DelegationLoopError as DelegationLoopError
     from .errors import InvalidRequestError as InvalidRequestError
     from .errors import InvalidSessionIdError as InvalidSessionIdError
     from .errors import MaxStepsError as MaxStepsError
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from .errors import MissingExtraError as MissingExtraError
     from .errors import OverloadedError as OverloadedError
     from .errors import PaisError as PaisError
+    from .errors import RemoteAgentError as RemoteAgentError
     from .errors import RunCancelledError as RunCancelledError
     from .errors import RunError as RunError
     from .errors import RunFailedError as RunFailedError
@@ -54,10 +65,12 @@ if TYPE_CHECKING:
 
 # Public names and where they live. They are imported when they are first used: Pydantic AI alone takes over a second.
 _HOMES = {
+    "client": "RemoteAgent RemoteAnswer RemoteCard RemoteProgress RemoteText RemoteUsage",
+    "delegation": "Delegation DelegationProgress DelegationToolset",
     "errors": (
-        "ConfigurationError InvalidRequestError InvalidSessionIdError MaxStepsError MemoryUnavailableError "
-        "MissingExtraError OverloadedError PaisError RunCancelledError RunError RunFailedError RunTimeoutError "
-        "SessionBusyError"
+        "ConfigurationError DelegationLoopError InvalidRequestError InvalidSessionIdError MaxStepsError "
+        "MemoryUnavailableError MissingExtraError OverloadedError PaisError RemoteAgentError RunCancelledError "
+        "RunError RunFailedError RunTimeoutError SessionBusyError"
     ),
     "events": "Progress RunEnded RunEvent RunOutcome RunStarted TextDelta ThinkingDelta ToolCalled ToolReturned",
     "mcp": "MCPServer MCPServers",

@@ -13,6 +13,15 @@ class CurrentRun:
     scope: str | None
     """The namespace of its session."""
 
+    agent: str = "agent"
+    """The name of its agent."""
+
+    streaming: bool = True
+    """Whether somebody may listen to its events."""
+
+    store: bool = True
+    """Whether it is kept."""
+
     chain: tuple[str, ...] = ()
     """The ids of the agents that delegated to each other until this run, that of its own agent last."""
 

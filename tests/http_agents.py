@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import ModelRequestParameters, StreamedResponse
@@ -24,6 +25,8 @@ from .agents import Pieces, calls_then, model_of
 
 SECRET = "the-secret-of-the-house"  # what no client may ever read
 CHAT = "/v1/chat/completions"
+PLAIN_HTTP = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients that need no certificates, which take longer to load than most tests."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ async def served(agent: Agent[Any, Any] | AgentRuntime[Any], **options: Any) -> 
     server = serve(agent, **options)
     async with (
         server.running(port=0) as url,
-        httpx.AsyncClient(base_url=url, timeout=5) as http,
-        AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0, timeout=5) as openai,
+        httpx.AsyncClient(base_url=url, timeout=5, verify=PLAIN_HTTP) as http,
+        DefaultAsyncHttpxClient(verify=PLAIN_HTTP) as of_openai,
+        AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0, timeout=5, http_client=of_openai) as openai,
     ):
         yield Served(server, url, http, openai)
 

@@ -23,7 +23,14 @@ from .processes import TOLD_AGENT, process
 
 pytestmark = pytest.mark.anyio
 
-OPEN = {"/health", "/ready", "/.well-known/agent.json", "/openapi.json", "/docs"}
+OPEN = {
+    "/health",
+    "/ready",
+    "/.well-known/agent.json",
+    "/.well-known/agent-card.json",
+    "/openapi.json",
+    "/docs",
+}
 KEYS = Settings(agent_api_keys="alice=key-of-alice, bob=key-of-bob,key-of-nobody,bob=newer-key-of-bob")
 
 

@@ -268,8 +268,10 @@ ROUTES = {
     "/memory/events": {"GET", "HEAD"},
     "/tools": {"GET", "HEAD"},
     "/.well-known/agent.json": {"GET", "HEAD"},
+    "/.well-known/agent-card.json": {"GET", "HEAD"},
     "/health": {"GET", "HEAD"},
     "/ready": {"GET", "HEAD"},
+    "/": {"POST"},
 }
 
 
@@ -282,7 +284,7 @@ async def test_a_wrong_method_is_told_the_right_ones(path: str) -> None:
             assert set(answer.headers["allow"].split(", ")) == ROUTES[path]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/completions", "/%00", "/%ff", "/health/", "/v1/chat/completions/"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/completions", "/%00", "/%ff", "/health/", "/v1/chat/completions/"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_unknown_path_is_an_error_object_and_no_redirect(method: str, path: str) -> None:
     async with unharmed() as here:

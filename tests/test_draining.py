@@ -156,7 +156,8 @@ async def test_a_tool_that_blocks_its_thread_does_not_keep_the_process(tmp_path:
             assert '"server_error"' in (await answer).text
             assert "left behind" in await stops_cleanly(here)
     stored = json.loads((tmp_path / "closed.json").read_text())
-    assert stored == [["user_message", "block"], ["tool_call", {"tool": "block", "arguments": {}}]]
+    assert [event for event, _ in stored] == ["user_message", "tool_call", "tool_result"]
+    assert "interrupted" in stored[-1][1]["result"]
 
 
 async def test_a_second_signal_stores_what_runs_and_does_not_wait_for_it(tmp_path: Path) -> None:
@@ -174,7 +175,8 @@ async def test_a_second_signal_stores_what_runs_and_does_not_wait_for_it(tmp_pat
             assert '"server_error"' in (await answer).text
             await stops_cleanly(here)
     stored = json.loads((tmp_path / "closed.json").read_text())
-    assert stored == [["user_message", "wait"], ["tool_call", {"tool": "wait", "arguments": {}}]]
+    assert [event for event, _ in stored] == ["user_message", "tool_call", "tool_result"]
+    assert "interrupted" in stored[-1][1]["result"]
 
 
 async def test_a_second_signal_ends_a_process_in_which_something_ignores_its_end(tmp_path: Path) -> None:

@@ -217,7 +217,13 @@ async def test_workers_share_the_sessions_of_a_store(tmp_path: Path) -> None:
     seen: Counter[str] = Counter()
     said: list[str] = []
     with fail_after(120):
-        async with process(tmp_path, MEMORY_TYPE="sqlite", MEMORY_CONTEXT_LIMIT="1000", AGENT_WORKERS="2") as here:
+        environment = {
+            "MEMORY_TYPE": "sqlite",
+            "MEMORY_CONTEXT_LIMIT": "1000",
+            "AGENT_WORKERS": "2",
+            "AGENT_A2A": "false",
+        }
+        async with process(tmp_path, **environment) as here:
             await here.says("listens on", 2)
             while len(seen) < 2 or len(said) < 10:
                 async with httpx.AsyncClient(base_url=here.http.base_url, timeout=20) as http:

@@ -81,7 +81,7 @@ async def test_tables_of_a_newer_version_are_refused_and_left_as_they_are(
         async with SQLMemory(url) as memory:
             await run_in(memory)
     memory = SQLMemory(url)
-    with pytest.raises(ConfigurationError, match="of version 2, and this release knows 1"):
+    with pytest.raises(ConfigurationError, match=r"^the tables .*of version 2, and this release knows 1"):
         await memory.open()
     assert await table(url, "SELECT version FROM pais_meta") == [(2,)]
 

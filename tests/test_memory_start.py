@@ -67,7 +67,10 @@ async def ask(http: httpx.AsyncClient, session_id: str) -> str:
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({**UNREACHABLE, "AGENT_WORKERS": "2"}, "choose another one by MEMORY_TYPE or MEMORY_REDIS_URL"),
+        (
+            {**UNREACHABLE, "AGENT_WORKERS": "2", "AGENT_A2A": "false"},
+            "choose another one by MEMORY_TYPE or MEMORY_REDIS_URL",
+        ),
         ({"MEMORY_TYPE": "sqlite", "MEMORY_SQLITE_PATH": "agent.py/x.db"}, "agent.py/x.db"),
     ],
 )

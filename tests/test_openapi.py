@@ -45,7 +45,14 @@ from .http_agents import (
 pytestmark = pytest.mark.anyio
 
 KEYS = Settings(agent_api_keys="alice=key-of-alice")
-OPEN = {"/health", "/ready", "/.well-known/agent.json", "/openapi.json", "/docs"}
+OPEN = {
+    "/health",
+    "/ready",
+    "/.well-known/agent.json",
+    "/.well-known/agent-card.json",
+    "/openapi.json",
+    "/docs",
+}
 CHECKS = [
     status_code_conformance,
     content_type_conformance,

@@ -63,6 +63,12 @@ async def test_runtimes_without_an_id_are_told_apart() -> None:
     assert AgentRuntime(echo_agent()).id != AgentRuntime(echo_agent()).id
 
 
+@pytest.mark.parametrize("id", ["", "a\nb", "x" * 257])
+async def test_an_id_that_cannot_go_along_with_a_task_is_refused(id: str) -> None:
+    with pytest.raises(ConfigurationError, match="printable characters"):
+        AgentRuntime(echo_agent(), id=id)
+
+
 def test_an_autonomous_goal_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTONOMOUS_GOAL", "Grow")
     with pytest.raises(ConfigurationError, match=r"^AUTONOMOUS_GOAL cannot be used: an autonomous mode is not in this"):

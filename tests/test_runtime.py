@@ -508,7 +508,20 @@ async def test_a_session_goes_on_after_a_run_that_was_stopped_inside_a_tool(how:
                 await runtime.cancel("s")
             with pytest.raises((RunCancelledError, RunTimeoutError)):
                 await task
+            last = (await runtime.memory.get_events("s"))[-1]
+            assert (last.event_type, last.content["tool"], last.metadata["outcome"]) == (
+                ("tool_result", "wait", "interrupted")
+            )
             assert (await runtime.run("second", session_id="s")).stop_reason == "end_turn"
+
+
+async def test_a_quiet_stream_has_one_event_and_the_same_outcome() -> None:
+    async with AgentRuntime(echo_agent()) as runtime:
+        with fail_after(5):
+            async with runtime.stream("hello", quiet=True, session_id="s") as run:
+                events = [event async for event in run]
+        assert events == [RunEnded(run.outcome)]
+        assert run.outcome.text == (await runtime.run("hello", session_id="t")).text
 
 
 async def test_a_history_that_ends_with_an_open_call_is_closed_before_a_prompt() -> None:

@@ -30,7 +30,7 @@ from pais_sdk import (
 )
 from pais_sdk._loop import loop_thread
 
-from .agents import GatedModel, calls_then, echo_agent, user_texts
+from .agents import GatedModel, Pieces, calls_then, echo_agent, model_of, user_texts
 
 pytestmark = pytest.mark.anyio
 
@@ -388,3 +388,24 @@ async def test_a_run_that_is_given_up_while_the_other_loop_is_busy_does_not_happ
         await runtime.run("afterwards")
         await asyncio.to_thread(loop_thread().run, runtime.close)
     assert asked == ["afterwards"]
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streamed"])
+async def test_what_is_no_exception_ends_only_the_run(streaming: bool) -> None:
+    class Odd(BaseException):
+        pass
+
+    async def odd(messages: list[ModelMessage], info: AgentInfo) -> Pieces:
+        raise Odd("inner")
+        yield ""
+
+    async with AgentRuntime(Agent(model_of(odd))) as runtime:
+        with fail_after(5):
+            if streaming:
+                async with runtime.stream("hi", session_id="s") as run:
+                    assert [type(event).__name__ async for event in run] == ["RunStarted", "RunEnded"]
+                assert run.outcome.stop_reason == "error"
+            else:
+                with pytest.raises(RunFailedError, match="something in the agent raised Odd"):
+                    await runtime.run("hi", session_id="s")
+            assert (await runtime.memory.get_events("s"))[-1].event_type == "error"

@@ -22,7 +22,7 @@ from .test_draining import ask, words_of
 
 pytestmark = pytest.mark.anyio
 
-TWO = {"AGENT_WORKERS": "2", "MEMORY_TYPE": "null"}
+TWO = {"AGENT_WORKERS": "2", "MEMORY_TYPE": "null", "AGENT_A2A": "false"}
 
 
 async def pids_of(here: Process, *, without: int = 0) -> set[int]:
@@ -40,6 +40,12 @@ async def pids_of(here: Process, *, without: int = 0) -> set[int]:
 
 def children_of(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def identity_of(pid: int) -> str:
+    """Return the AGENT_IDENTITY that a process was given."""
+    variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return next(line for line in variables if line.startswith("AGENT_IDENTITY="))
 
 
 async def are_gone(*pids: int) -> None:
@@ -60,6 +66,7 @@ async def test_two_workers_serve_and_one_that_dies_has_a_successor_and_all_end_t
             await here.says("listens on", 2)
             pids = await pids_of(here)
             assert pids == children_of(here.pid)
+            identities = {identity_of(pid) for pid in pids}
             streams = [asyncio.create_task(ask(here.http, str(n), stream=True)) for n in range(2)]
             plain = asyncio.create_task(ask(here.http, "plain"))
             first, second, third = await runs.named("0", "1", "plain")
@@ -69,6 +76,8 @@ async def test_two_workers_serve_and_one_that_dies_has_a_successor_and_all_end_t
             after = await pids_of(here, without=victim)
             assert after == children_of(here.pid)
             assert after & pids == pids - {victim}
+            # One agent to those that it delegates to, whichever of its processes they come back to.
+            assert len(identities | {identity_of(pid) for pid in after}) == 1
             here.stop()
             survivors = [(told, run) for told, run in zip((first, second, third), (*streams, plain), strict=True)]
             for told, run in survivors:
@@ -149,6 +158,16 @@ async def test_a_signal_to_all_processes_is_one_signal_and_a_second_one_reaches_
     ("arguments", "environment", "words"),
     [
         ([], {"MEMORY_TYPE": "local"}, "LocalMemory keeps sessions in one process"),
+        (
+            [],
+            {"AGENT_A2A": "true"},
+            "by A2A_TASK_URL (such as sqlite:///tasks.db), or switch A2A off by AGENT_A2A=false",
+        ),
+        (
+            [],
+            {"AGENT_A2A": "true", "A2A_TASK_URL": "postgresql://u:SECRET@127.0.0.1:1/d"},
+            "A2A_TASK_URL cannot be used",
+        ),
         (["missing.py"], {}, "there is no file 'missing.py'"),
         (["--host", "192.0.2.1"], {}, "cannot listen on 192.0.2.1"),
     ],
@@ -172,6 +191,7 @@ async def test_what_cannot_work_is_said_once(
     assert len(said) == 1
     assert words in said[0]
     assert "Traceback" not in log
+    assert "SECRET" not in log
 
 
 SLOW_TO_START = "import os, socket\n" + "\n".join(

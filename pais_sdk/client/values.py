@@ -27,7 +27,7 @@ class RemoteCard:
 
 @dataclass(frozen=True, slots=True)
 class RemoteText:
-    """The next piece of the remote's answer."""
+    """The next piece of the remote's answer, as it is said; what the remote takes back later is only in its answer."""
 
     text: str
 
@@ -37,13 +37,13 @@ class RemoteProgress:
     """Something that the remote does on the way to its answer."""
 
     action: str
-    """`tool_call`, `delegate`, or another word of the remote's."""
+    """`tool_call`, `delegate`, another word of the remote's, or `status`: words about how it goes."""
 
     target: str
-    """The tool or the agent."""
+    """The tool or the agent; of a status, the remote itself."""
 
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """All that the remote said about it."""
+    """All that the remote said about it; of a status, its `text`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,10 @@ from ..memory import Memory, OnBusy
 from ..models import ResolvedModels, StringMode, choose_endpoint, resolve_models
 from ..runtime import AgentRuntime, Effort
 from ..settings import Settings, ignored_variables, variable_of
+from ..settings.peers import identity_of
 from .mcp import create_mcp
 from .memory import create_memory
+from .peers import create_peers
 
 _log = logging.getLogger("pais_sdk.compose")
 
@@ -26,6 +28,7 @@ _log = logging.getLogger("pais_sdk.compose")
 class RuntimeOptions(TypedDict, total=False):
     """Arguments of AgentRuntime; each one that is given wins over the environment."""
 
+    id: str
     name: str
     description: str
     toolsets: Sequence[AbstractToolset[Any]]
@@ -71,6 +74,7 @@ def create_runtime(
             "the agent has no model; set MODEL_API_URL and MODEL_NAME, or DEBUG_MOCK_RESPONSES to try it without one"
         )
     arguments: dict[str, Any] = {
+        "id": identity_of(settings),
         "name": settings.agent_name,
         "description": settings.agent_description,
         "instructions": settings.agent_instructions,
@@ -88,8 +92,9 @@ def create_runtime(
     memory = create_memory(settings) if memory is None else memory
     arguments.update(_efforts(settings, models, options))
     arguments.update(options)
-    if (servers := create_mcp(settings)) is not None:
-        arguments["toolsets"] = [*arguments.get("toolsets", ()), servers]
+    found = [toolset for toolset in (create_mcp(settings), create_peers(settings)) if toolset is not None]
+    if found:
+        arguments["toolsets"] = [*arguments.get("toolsets", ()), *found]
     if settings.tool_call_mode == "string" and settings.debug_mock_responses is None:
         arguments["capabilities"] = [*arguments.get("capabilities", ()), *_string_mode(agent, options)]
     return AgentRuntime(agent, memory=memory, model=models.model, **arguments)
@@ -147,6 +152,10 @@ def _check_taken_as_it_is(
         "tool_call_mode",
         "memory_",
         "mcp_",
+        "agent_sub_agents",
+        "peer_",
+        "delegation_",
+        "agent_identity",
         "debug_mock",
         "max_",
         "run_timeout",
@@ -155,7 +164,10 @@ def _check_taken_as_it_is(
         "on_",
     )
     ignored = [variable_of(name) for name in sorted(settings.model_fields_set) if name.startswith(prefixes)]
-    ignored = [name for name in ignored if name != "REDIS_URL"]  # the runtime's own code may well read that one
+    kept = {"REDIS_URL"}  # the runtime's own code may well read that one
+    if settings.agent_workers > 1:
+        kept.add("AGENT_IDENTITY")  # which nobody need have set: workers get it from their parent
+    ignored = [name for name in ignored if name not in kept]
     if ignored:
         names = ", ".join(ignored)
         _log.warning("a runtime is served as it is: %s of the environment have no effect on it", names)

@@ -195,11 +195,19 @@ class _MCPTool(ToolsetTool[Any]):
 
 
 def _functions_of(ctx: RunContext[Any]) -> Iterator[str]:
-    """Yield the names that others have in a run: the agent's functions, and the tool that carries its output."""
+    """Yield the names that others have in a run.
+
+    These are the agent's functions, the tool that carries its output, and the tools of toolsets that say so themselves
+    with an attribute `fixed_tool_names`, wherever in the run they are: those that delegate to other agents.
+    """
     yield _OUTPUT_TOOL
     for toolset in () if ctx.agent is None else ctx.agent.toolsets:
         if isinstance(toolset, FunctionToolset):
             yield from toolset.tools
+    fixed: set[str] = set()
+    if ctx.tool_manager is not None:
+        ctx.tool_manager.toolset.apply(lambda toolset: fixed.update(getattr(toolset, "fixed_tool_names", ())))
+    yield from fixed
 
 
 async def _release(servers: Iterable[MCPServer]) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from pydantic_ai.conversation_store import ConversationEntry
 from pydantic_ai.messages import (
@@ -18,6 +18,10 @@ from pydantic_ai.messages import (
     UserPromptPart,
 )
 from pydantic_core import to_jsonable_python
+
+from ..events import delegated_agent
+
+_OF_DELEGATIONS = ("session_id", "task_id", "protocol", "reason")
 
 EventType: TypeAlias = Literal[
     "user_message",
@@ -64,11 +68,12 @@ def events_of(entry: ConversationEntry) -> Iterator[MemoryEvent]:
             if isinstance(part, UserPromptPart):
                 yield _event(entry, index, part.timestamp, "user_message", user_text(part))
             elif isinstance(part, ToolReturnPart):
-                metadata: Any = part.metadata
-                delegated = isinstance(metadata, dict) and "delegation" in metadata
-                kind = "delegation_response" if delegated else "tool_result"
                 content = {"tool": part.tool_name, "result": _plain(part.content)}
-                yield _event(entry, index, part.timestamp, kind, content, outcome=part.outcome)
+                if (agent := delegated_agent(part.tool_kind)) is None:
+                    yield _event(entry, index, part.timestamp, "tool_result", content, outcome=part.outcome)
+                else:
+                    metadata = {**_told_of_delegation(part), "agent": agent, "outcome": part.outcome}
+                    yield _event(entry, index, part.timestamp, "delegation_response", content, **metadata)
     else:
         text = "".join(part.content for part in message.parts if isinstance(part, TextPart))
         if text:
@@ -77,7 +82,10 @@ def events_of(entry: ConversationEntry) -> Iterator[MemoryEvent]:
         for index, part in enumerate(message.parts):
             if isinstance(part, ToolCallPart):
                 content = {"tool": part.tool_name, "arguments": _arguments(part)}
-                yield _event(entry, index + 1, message.timestamp, "tool_call", content)
+                if (agent := delegated_agent(part.tool_kind)) is None:
+                    yield _event(entry, index + 1, message.timestamp, "tool_call", content)
+                else:
+                    yield _event(entry, index + 1, message.timestamp, "delegation_request", content, agent=agent)
 
 
 def user_text(part: UserPromptPart) -> str:
@@ -99,6 +107,16 @@ def _arguments(part: ToolCallPart) -> Any:
         return part.args_as_dict(raise_if_invalid=True)
     except (ValueError, AssertionError):
         return part.args
+
+
+def _told_of_delegation(part: ToolReturnPart) -> dict[str, Any]:
+    """Return what the tool said about the delegation, beside its result; of a tool of somebody else's, nothing."""
+    metadata: Any = part.metadata
+    told = cast("dict[str, Any]", metadata).get("delegation") if isinstance(metadata, dict) else None
+    if not isinstance(told, dict):
+        return {}
+    told = cast("dict[str, Any]", told)
+    return {key: told[key] for key in _OF_DELEGATIONS if key in told}
 
 
 def _plain(content: Any) -> Any:

@@ -27,7 +27,7 @@ from .ended import successful
 from .exchange import Exchange
 from .exchanges import Exchanges
 from .lifetime import Home, HomeGoneError, Lifetime, loop_ended
-from .limits import check_limits
+from .limits import check_id, check_limits
 from .mcp_servers import statuses_among, version_among
 from .request import Prompt, RunOptions, RunRequest, check_request
 from .stream import RunStream, finished
@@ -115,7 +115,7 @@ class AgentRuntime(Generic[OutputT]):
         )
         self.agent = agent
         self.memory: Memory = LocalMemory() if memory is None else memory
-        self.id = uuid.uuid4().hex if id is None else id
+        self.id = uuid.uuid4().hex if id is None else check_id(id)
         self.name = name or agent.name or "agent"
         self.description = description or (agent.description if isinstance(agent.description, str) else "")
         self.max_steps = max_steps
@@ -244,13 +244,14 @@ class AgentRuntime(Generic[OutputT]):
             return loop_thread().run(lambda: self.run(prompt, **options))
         raise RuntimeError("run_sync() would block the event loop that runs here; use: await runtime.run(...)")
 
-    def stream(self, prompt: Prompt, **options: Unpack[RunOptions]) -> RunStream[OutputT]:
+    def stream(self, prompt: Prompt, *, quiet: bool = False, **options: Unpack[RunOptions]) -> RunStream[OutputT]:
         """Run the agent once in a session, with its events: `async with runtime.stream(...) as run`.
 
-        Takes what `run` takes. Entering the block raises what keeps a run from beginning; from RunStarted on nothing
-        is raised, and the last event is RunEnded with the outcome, whatever happened.
+        Takes what `run` takes; with `quiet` its only event is the last one, which costs no more than `run` does.
+        Entering the block raises what keeps a run from beginning; from RunStarted on nothing is raised, and the last
+        event is RunEnded with the outcome, whatever happened.
         """
-        return RunStream(self, self._check(prompt, options, streaming=True))
+        return RunStream(self, self._check(prompt, options, streaming=not quiet))
 
     async def cancel(self, session_id: str, scope: str | None = None) -> bool:
         """Cancel what runs, or waits to run, in a session; returns whether there was anything.

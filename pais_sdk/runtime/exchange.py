@@ -160,6 +160,9 @@ class Exchange:
         timeout_s = self.request.timeout_s
         return CurrentRun(
             scope=self.request.scope,
+            agent=self._runtime.name,
+            streaming=self.request.streaming,
+            store=self.request.store,
             chain=(*self.request.chain, self._runtime.id),
             deadline=None if timeout_s is None else self._began + timeout_s,
             tool_timeout_s=self._runtime.tool_timeout_s,
@@ -202,7 +205,7 @@ class Exchange:
         captured: list[ModelMessage] = []
 
         def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
-            return _Ending(stop_reason, self._kept(captured), error=error)
+            return _Ending(stop_reason, repair_messages(self._kept(captured)), error=error)
 
         limit = asyncio.timeout(request.timeout_s if self._runtime.arguments.may_wait else None)
         began = time.monotonic()
@@ -232,12 +235,15 @@ class Exchange:
             ending = ended("cancelled")
             ending.interrupt = error
             return ending
-        except SystemExit as error:
-            _log.exception("something in run %s wanted to end the process", self.run_id)
-            return ended("error", RuntimeError(f"something in the agent raised {error!r}"))
-        except Exception as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
             if limit.expired():
                 return ended("timeout")
+            if not isinstance(error, Exception):  # of a tool that wants to end the process, for one
+                error = RuntimeError(f"something in the agent raised {type(error).__name__}").with_traceback(
+                    error.__traceback__
+                )
             # Of the model's or the output's failure the text is not logged: it may quote what was said.
             expected = isinstance(error, AgentRunError)
             model_error = model_error_in(error)

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
+_LONGEST_ID = 256
+
 
 def check_limits(
     *,
@@ -31,3 +33,10 @@ def check_limits(
         raise ConfigurationError(f"on_busy={on_busy!r} is not known; use 'queue', 'reject' or 'interrupt'")
     if on_disconnect not in ("cancel", "finish"):
         raise ConfigurationError(f"on_disconnect={on_disconnect!r} is not known; use 'cancel' or 'finish'")
+
+
+def check_id(id: str) -> str:
+    """Return the id of an agent, which goes along with the tasks that it delegates, or raise ConfigurationError."""
+    if not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
+        raise ConfigurationError(f"id={id!r} is no id of an agent; use 1 to {_LONGEST_ID} printable characters")
+    return id

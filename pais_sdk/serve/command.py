@@ -105,6 +105,12 @@ def _check_shared(server: AgentServer) -> None:
             "others cannot see them; use one that they share (MEMORY_TYPE=sqlite or redis), "
             "MEMORY_TYPE=null to keep nothing, or AGENT_WORKERS=1"
         )
+    if server.a2a_on and server.settings.a2a_task_url is None:
+        raise ConfigurationError(
+            "AGENT_WORKERS is more than 1, and A2A is on, but each process would know only its own tasks; name a "
+            "database that they share by A2A_TASK_URL (such as sqlite:///tasks.db), or switch A2A off by "
+            "AGENT_A2A=false"
+        )
 
 
 def leave_threads_behind() -> None:

@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from socket import socket
 
 from .._listen import claim_socket, url_of
 from ..settings import Settings
+from ..settings.peers import identity_of
 from .worker import Worker
 
 _log = logging.getLogger("pais_sdk.serve")
@@ -29,7 +31,7 @@ def run_workers(arguments: Sequence[str], settings: Settings, *, host: str | Non
     agent: it only looks after the others. The first one starts alone, so that what is wrong is said once.
 
     Raises:
-        ConfigurationError: It cannot listen there.
+        ConfigurationError: It cannot listen there, or AGENT_IDENTITY cannot be used.
     """
     listener = claim_socket(*settings.address(host, port))
     # The end to write to is open here only: when this process ends, however it does, the workers see it.
@@ -53,6 +55,8 @@ class _Workers:
         self._arguments = arguments
         self._count = settings.agent_workers
         self._grace_s = settings.agent_grace_s
+        # One agent to those that it delegates to, whichever of its processes they come back to.
+        self._environment = {**os.environ, "AGENT_IDENTITY": identity_of(settings) or uuid.uuid4().hex}
         self._listener = listener
         self._parent = parent
         self._running: set[asyncio.subprocess.Process] = set()
@@ -101,6 +105,7 @@ class _Workers:
                 "pais_sdk.serve",
                 f"--worker={worker}",
                 *self._arguments,
+                env=self._environment,
                 pass_fds=(worker.listener, worker.ready, worker.parent),
                 start_new_session=True,  # Ctrl-C in a terminal reaches this process only, which tells them once
             )

@@ -1,54 +1,75 @@
-"""What the agent says about itself: its card, its tools, and itself as a model."""
+"""What the agent says about itself: its cards, its tools, and itself as a model."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic_ai.tools import ToolDefinition
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from ..runtime import AgentRuntime
-from ..settings import Settings
-from .answers.common import AgentCard, MCPServer, Model, ModelList, Skill, Tool, ToolList
+from .a2a.cards import CardFacts, card_0_3, card_1_0, facts_of, plain_card
+from .answers.cards import A2ACard, AgentCard
+from .answers.common import MCPServer, Model, ModelList, Tool, ToolList
 from .errors import WireError, invalid
+from .kept_answer import kept_answer
+from .public_url import headers_of_public_url, public_url
+
+if TYPE_CHECKING:
+    from .app import AgentServer
 
 _log = logging.getLogger("pais_sdk.server")
 _TOOLS_WAIT_S = 5.0
 
 
 class AgentEndpoints:
-    """GET /.well-known/agent.json, GET /tools, GET /v1/models and GET /v1/models/{id}."""
+    """The agent's two cards, GET /tools, GET /v1/models and GET /v1/models/{id}."""
 
-    def __init__(self, runtime: AgentRuntime[Any], settings: Settings) -> None:
-        self._runtime = runtime
-        self._settings = settings
+    def __init__(self, server: AgentServer) -> None:
+        self._server = server
+        self._runtime = server.runtime
         self._created = int(time.time())
         self._listed: list[ToolDefinition] = []
+        self._told: tuple[CardFacts, float] | None = None
 
-    async def card(self, request: Request) -> JSONResponse:
-        """Describe the agent; where the tools cannot be listed now, with those that were listed last."""
+    async def card(self, request: Request) -> Response:
+        """Give agent.json: of A2A 0.3 and KAOS."""
+        return await self._card(request, card_0_3 if self._server.a2a_on else plain_card)
+
+    async def a2a_card(self, request: Request) -> Response:
+        """Give agent-card.json: of A2A 1.0. Where A2A is off, this is a path like any unknown one."""
+        if not self._server.a2a_on:
+            raise HTTPException(404)
+        return await self._card(request, card_1_0)
+
+    async def _card(self, request: Request, made: Callable[[CardFacts, str], AgentCard | A2ACard]) -> Response:
+        """Give a card; where the tools cannot be listed now, with those that were listed last."""
+        settings = self._server.settings
         try:
-            tools = await self._list_tools()
+            tools, keep = await self._list_tools(), "public, max-age=60"
         except Exception:  # noqa: BLE001 - a toolset may raise anything, and the card must be given all the same
-            tools = self._listed
+            tools, keep = self._listed, "no-cache"
             _log.warning(
                 "the card is given with %d skills of before: no tools can be listed", len(tools), exc_info=True
             )
-        skills: list[Skill] = [
-            {"id": tool.name, "name": tool.name, "description": tool.description or ""} for tool in tools
-        ]
-        answer: AgentCard = {
-            "name": self._runtime.name,
-            "description": self._runtime.description,
-            "url": public_url(request, self._settings),
-            "capabilities": {"streaming": True, "stateTransitionHistory": False},
-            "skills": skills,
-        }
-        return JSONResponse(answer)
+        facts = facts_of(self._server, tools)
+        return kept_answer(
+            request,
+            JSONResponse(made(facts, public_url(request, settings))),
+            changed_at=self._changed_at(facts),
+            cache_control=keep,
+            vary=headers_of_public_url(settings),
+        )
+
+    def _changed_at(self, facts: CardFacts) -> float:
+        if self._told is None or self._told[0] != facts:
+            self._told = facts, time.time()
+        return self._told[1]
 
     async def tools(self, request: Request) -> JSONResponse:
         """List the tools as the model sees them, and how the MCP servers are, where there are any."""
@@ -93,20 +114,3 @@ class AgentEndpoints:
 
     def _model(self) -> Model:
         return {"id": self._runtime.name, "object": "model", "created": self._created, "owned_by": "pais_sdk"}
-
-
-def public_url(request: Request, settings: Settings) -> str:
-    """Return the URL under which others reach the agent, without a slash at its end."""
-    if settings.agent_public_url is not None:
-        return settings.agent_public_url.rstrip("/")
-    scheme, host, prefix = request.url.scheme, request.url.netloc, request.scope.get("root_path", "")
-    if settings.agent_trust_forwarded:
-        headers = request.headers
-        scheme = _first(headers.get("x-forwarded-proto")) or scheme
-        host = _first(headers.get("x-forwarded-host")) or host
-        prefix = _first(headers.get("x-forwarded-prefix")) + prefix
-    return f"{scheme}://{host}{prefix}".rstrip("/")
-
-
-def _first(value: str | None) -> str:
-    return (value or "").split(",")[0].strip().rstrip("/")

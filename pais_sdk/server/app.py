@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -23,6 +24,8 @@ except ImportError as error:
 
 from ..runtime import AgentRuntime
 from ..settings import Settings
+from .a2a import a2a_is_on
+from .a2a.endpoint import A2AEndpoint
 from .agent_card import AgentEndpoints
 from .auth import Authenticate
 from .chat import ChatEndpoint
@@ -50,6 +53,7 @@ class AgentServer:
 
     Raises:
         ConfigurationError: The keys or origins of the settings cannot be used.
+        MissingExtraError: AGENT_A2A is true, and the extra `a2a` is not installed.
     """
 
     def __init__(
@@ -63,8 +67,13 @@ class AgentServer:
         self.settings = Settings() if settings is None else settings
         self.gate = Gate(self.settings, authenticate)
         self.in_flight = InFlight()
+        self.a2a_on = a2a_is_on(self.settings)
+        """Whether A2A is served."""
+        if self.a2a_on and find_spec("a2a") is None:
+            raise MissingExtraError("AGENT_A2A=true", extra="a2a")
+        self.a2a = A2AEndpoint(self)
         chat = ChatEndpoint(self)
-        agent, probes = AgentEndpoints(runtime, self.settings), ProbeEndpoints(self)
+        agent, probes = AgentEndpoints(self), ProbeEndpoints(self)
         sessions, description = SessionEndpoints(runtime), DescriptionEndpoints(self)
         before = self.gate.before
         self._app = Starlette(
@@ -77,10 +86,12 @@ class AgentServer:
                 Route("/memory/events", before(sessions.events)),
                 Route("/tools", before(agent.tools)),
                 Route("/.well-known/agent.json", agent.card),
+                Route("/.well-known/agent-card.json", agent.a2a_card),
                 Route("/health", probes.health),
                 Route("/ready", probes.ready),
                 Route("/openapi.json", description.document),
                 Route("/docs", description.page),
+                *([Route("/", before(self.a2a.handle), methods=["POST"])] if self.a2a_on else ()),
             ],
             exception_handlers={
                 HTTPException: _not_routed,
@@ -133,7 +144,13 @@ class AgentServer:
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncGenerator[None]:
         self.stopping = False
-        async with self.runtime.held():
+        async with self.held():
+            yield
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[None]:
+        """Keep what requests need open while the block runs: the runtime, and the tasks of A2A."""
+        async with self.runtime.held(), self.a2a.held():
             yield
 
     def run(self, host: str | None = None, port: int | None = None) -> None:
@@ -178,7 +195,7 @@ class AgentServer:
         self.stopping = False
         self.gate.listens_on(host)
         listens = listening(self.without_lifespan, host=host, port=port, stalled_s=self.stalled_s)
-        async with self.runtime.held(), listens as url:
+        async with self.held(), listens as url:
             try:
                 yield url
             finally:

@@ -11,13 +11,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import RunCancelledError
-from ..events import RunEnded, RunEvent, RunOutcome, TextDelta, ToolCalled
+from ..events import RunEnded, RunEvent, RunOutcome, TextDelta
 from ..memory import check_session_id
 from ..runtime import RunOptions, RunStream, error_of
 from .body import discard_body, read_body
 from .chat_request import ChatRequest, parse_chat_request
 from .chat_response import ChatResponse, event_line
 from .content import read_conversation
+from .delegated import delegated_options
 from .disconnect import cancelled_on_disconnect
 from .errors import error_response, stopping, wire_error
 from .gate import scope_of
@@ -45,6 +46,7 @@ class ChatEndpoint:
         """Answer one request."""
         try:
             session_id = _session_of_header(request)
+            delegated = delegated_options(request)
             self._check_open(request)
         except Exception:
             await discard_body(request)
@@ -55,6 +57,7 @@ class ChatEndpoint:
         self._check_open(request)
         chat = parse_chat_request(body, max_messages=self._settings.agent_max_messages)
         prompt, options = self._run_arguments(request, chat, session_id)
+        options |= delegated
         streaming = bool(chat.stream)
         answer = ChatResponse(
             chat.model or self._runtime.name,
@@ -144,12 +147,11 @@ class _StreamedChat(Response):
                 return
             if isinstance(event, TextDelta):
                 await self._send(self._answer.text(event.text), send)
-            elif isinstance(event, ToolCalled):
-                await self._send(self._answer.tool_called(event), send)
             elif event is None:
                 await self._send(b": keepalive\n\n", send)
-            elif not self._begun:
-                await self._send(b"", send)  # thinking, for one: the run goes well so far, and the client may know
+            else:
+                # Empty for thinking, for one: the run goes well so far, and the client may know.
+                await self._send(self._answer.progress(event), send)
 
     async def _next(self, run: RunStream[Any]) -> RunEvent | None:
         """Return the next event, or None when nothing was sent for so long that the client should hear something."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_ai.usage import RunUsage
 
-from ..events import RunOutcome, ToolCalled
+from ..events import RunEvent, RunOutcome
 from .answers.chat import (
     AnswerHead,
     AnswerMessage,
@@ -22,6 +22,7 @@ from .answers.chat import (
     Progress,
     Usage,
 )
+from .progress import RunProgress
 
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 
@@ -31,14 +32,14 @@ class ChatResponse:
 
     Args:
         model: The model's name as the client sent it.
-        progress: How tool calls show in a stream: `chunk`, `kaos-ui`, `kaos-cli` or `off`.
+        progress: How tool calls and delegated work show in a stream: `chunk`, `kaos-ui`, `kaos-cli` or `off`.
         max_steps: The run's limit, told with the progress.
         include_usage: Whether the stream ends with a chunk that has the usage.
     """
 
     def __init__(self, model: str, *, progress: str, max_steps: int, include_usage: bool) -> None:
-        self._progress = progress
-        self._max_steps = max_steps
+        self._form = progress
+        self._run_progress = RunProgress(max_steps)
         self._include_usage = include_usage
         self._head: AnswerHead = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         usage = ',"usage":null' if include_usage else ""
@@ -67,21 +68,15 @@ class ChatResponse:
         """Return a chunk with the next piece of text."""
         return f"{self._before}{json.dumps(text)}{self._after}".encode()
 
-    def tool_called(self, event: ToolCalled) -> bytes:
-        """Return what a stream says before a tool runs."""
-        progress: Progress = {
-            "type": "progress",
-            "step": event.step,
-            "max_steps": self._max_steps,
-            "action": "tool_call",
-            "target": event.tool_name,
-        }
-        if self._progress == "off":
+    def progress(self, event: RunEvent) -> bytes:
+        """Return what a stream says of a tool's call or of delegated work; nothing of other events."""
+        progress = None if self._form == "off" else self._run_progress.of(event)
+        if progress is None:
             return b""
-        if self._progress == "kaos-cli":
+        if self._form == "kaos-cli":
             return self.text(json.dumps(progress))
         chunk = self._chunk({}, progress=progress)
-        if self._progress == "kaos-ui":
+        if self._form == "kaos-ui":
             # To the rules of SSE a line that begins with a space is an unknown field; KAOS's UI trims and reads it.
             delta = {"choices": [{"index": 0, "delta": {"content": json.dumps(progress)}, "finish_reason": None}]}
             return f" data: {json.dumps(delta)}\n".encode() + chunk
@@ -118,14 +113,22 @@ def event_line(body: Any) -> bytes:
 
 
 def usage_object(usage: RunUsage) -> Usage:
-    """Return the usage of all model requests of a run in OpenAI's names."""
-    return {
+    """Return the usage of all model requests of a run in OpenAI's names, with what other agents used for it."""
+    told: Usage = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.output_reasoning_tokens},
+        "requests": usage.requests,
     }
+    if any(name.startswith("delegated_") for name in usage.details):
+        told["details"] = {
+            "delegated_input_tokens": usage.details.get("delegated_input_tokens", 0),
+            "delegated_output_tokens": usage.details.get("delegated_output_tokens", 0),
+            "delegated_requests": usage.details.get("delegated_requests", 0),
+        }
+    return told
 
 
 def _finish_reason(outcome: RunOutcome[Any]) -> FinishReason:

@@ -101,7 +101,7 @@ class _Process:
         self._task = asyncio.current_task()
         if self._told:
             return
-        async with self._server.runtime.held():
+        async with self._server.held():
             self._opened = True
             self._say()
             if self._started is not None:

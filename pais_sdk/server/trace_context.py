@@ -25,4 +25,10 @@ def continued_trace(headers: Iterable[tuple[bytes, bytes]]) -> Generator[None]:
 
 
 def _carrier(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if name in _CARRIERS}
+    carrier: dict[str, str] = {}
+    for name, value in headers:
+        if name in _CARRIERS:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            # Several lines of one are one list; of traceparent, which is none, they are nothing, as W3C says.
+            carrier[key] = f"{carrier[key]},{text}" if key in carrier else text
+    return carrier

@@ -181,8 +181,8 @@ class Settings(BaseSettings):
     )
     a2a_task_url: SecretStr | None = env(
         "A2A_TASK_URL",
-        text="Where A2A tasks are kept, a URL of SQLAlchemy as `sqlite+aiosqlite:///tasks.db` or "
-        "`postgresql+asyncpg://...`; unset, in this process. Needed where AGENT_WORKERS is more than 1.",
+        text="The database where A2A tasks are kept, `sqlite:///tasks.db` or `postgresql://...`, with the extra `sql` "
+        "or `postgres`; unset, in this process. Needed where AGENT_WORKERS is more than 1.",
     )
     a2a_max_tasks: int = env(
         "A2A_MAX_TASKS", default=1000, ge=1, text="Tasks that are kept where they are in this process."
@@ -210,7 +210,10 @@ class Settings(BaseSettings):
     )
     agent_access_log: bool = env("AGENT_ACCESS_LOG", default=False, text="Whether every request is logged.")
     agent_workers: int = env(
-        "AGENT_WORKERS", default=1, ge=1, text="Processes that serve; more than 1 need a memory that they share."
+        "AGENT_WORKERS",
+        default=1,
+        ge=1,
+        text="Processes that serve; more than 1 need a memory that they share, and for A2A a database (A2A_TASK_URL).",
     )
     agent_grace_s: float = env(
         "AGENT_GRACE_SECONDS",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .._http_url import is_http_url
 from ..errors import ConfigurationError
+from .lists import items_of
 
 _NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9_]")
 
@@ -19,10 +20,7 @@ def listed_names(names: str | None, variable: str) -> list[str]:
     Raises:
         ConfigurationError: A name is there twice.
     """
-    text = (names or "").strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    found = [name for item in text.split(",") if (name := item.strip())]
+    found = items_of(names)
     for name in found:
         if found.count(name) > 1:
             raise ConfigurationError(f"{variable} cannot be used: it names {name!r} twice")

@@ -8,13 +8,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 
 from ...errors import InvalidRequestError
+from ...events import DELEGATION
 from ..base import Memory
 from ..events import MemoryEvent
 from .conversations import loaded, recorded
 from .exchanges import START, append, exchange, history, save
+
+_ASKED = {"agent": "worker-a", "run_id": "r"}
 
 
 def note(text: str, *, minute: float | None = None) -> MemoryEvent:
@@ -76,6 +87,39 @@ class Events:
         assert await memory.get_events("s", before=events[0].event_id) == []
         with pytest.raises(InvalidRequestError, match="begin"):
             await memory.get_events("s", before="no such event", limit=1)
+
+    async def test_what_was_asked_of_another_agent_is_told_from_calls_of_tools(self, memory: Memory) -> None:
+        kind = f"{DELEGATION}.worker-a"
+        asked = [
+            ToolCallPart("delegate_to_worker_a", {"task": "x"}, "1", tool_kind=kind),
+            ToolCallPart("delegate_to_worker_a", {"task": "y"}, "2", tool_kind=kind),
+            ToolCallPart("delegate_to_nobody", {"task": "z"}, "3"),
+        ]
+        told = {"agent": "worker-a", "protocol": "local", "session_id": "w", "other": {"kept": "in the messages"}}
+        answered = [
+            ToolReturnPart("delegate_to_worker_a", "done", "1", tool_kind=kind, metadata={"delegation": told}),
+            ToolReturnPart("delegate_to_worker_a", "late", "2", tool_kind=kind, outcome="failed"),
+            ToolReturnPart("delegate_to_nobody", "z", "3", metadata={"delegation": told}),
+        ]
+        await append(memory, "s", [ModelResponse(asked, run_id="r"), ModelRequest(answered, run_id="r")])
+        types = {"delegation_request", "delegation_response"}
+        events = await memory.get_events("s", types=types)
+        assert [(event.event_type, event.content, event.metadata) for event in events] == [
+            ("delegation_request", {"tool": "delegate_to_worker_a", "arguments": {"task": "x"}}, _ASKED),
+            ("delegation_request", {"tool": "delegate_to_worker_a", "arguments": {"task": "y"}}, _ASKED),
+            (
+                "delegation_response",
+                {"tool": "delegate_to_worker_a", "result": "done"},
+                {**_ASKED, "outcome": "success", "protocol": "local", "session_id": "w"},
+            ),
+            (
+                "delegation_response",
+                {"tool": "delegate_to_worker_a", "result": "late"},
+                {**_ASKED, "outcome": "failed"},
+            ),
+        ]
+        others = [event for event in await memory.get_events("s") if event.event_type not in types]
+        assert [event.event_type for event in others] == ["tool_call", "tool_result"]
 
     async def test_what_was_added_before_a_run_is_before_it(self, memory: Memory) -> None:
         await memory.annotate("s", [note("first", minute=0)])

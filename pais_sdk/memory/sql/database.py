@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Hash
 from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
-from ...errors import MemoryUnavailableError
+from ...errors import MemoryUnavailableError, PaisError
 from .connection import Dialect, Row, SqlConnection, Step
 from .pool import ConnectionPool
 from .schema import check_version, migrate, stored_version
@@ -32,8 +32,12 @@ class Database:
         self._writers = self._readers if dialect.shared else ConnectionPool(self._connect, 1)
 
     @classmethod
-    async def open(cls, dialect: Dialect) -> Self:
+    async def open(cls, dialect: Dialect, *, set_up: Callable[[SqlConnection], Awaitable[None]] | None = None) -> Self:
         """Connect, and bring the tables to this version.
+
+        Args:
+            dialect: Of the database.
+            set_up: Does so, for tables that are not those of a memory.
 
         Raises:
             ConfigurationError: It cannot work as it was set up.
@@ -42,7 +46,7 @@ class Database:
         database = cls(dialect)
         try:
             with database._failures(opening=True):
-                await database._with(database._writers, _set_up)
+                await database._with(database._writers, set_up or _set_up)
                 database._place = await dialect.place()
                 database._opened = True
         except BaseException:
@@ -106,9 +110,9 @@ class Database:
         """
         done = False
 
-        async def transaction(connection: SqlConnection) -> T:
+        async def in_transaction(connection: SqlConnection) -> T:
             nonlocal done
-            async with _transaction(connection):
+            async with transaction(connection):
                 done = False
                 result = await work(connection)
                 done = True
@@ -117,13 +121,13 @@ class Database:
         with self._failures():
             for attempt in range(1, _TRIES):
                 try:
-                    return await self._with(self._writers, transaction)
+                    return await self._with(self._writers, in_transaction)
                 except Exception as error:
                     unknown = done and not sees_itself
                     if unknown or not self.dialect.may_succeed(error):
                         raise
                 await asyncio.sleep(_PAUSE_S * attempt)
-            return await self._with(self._writers, transaction)
+            return await self._with(self._writers, in_transaction)
 
     async def _connect(self) -> SqlConnection:
         if self._opened:
@@ -151,6 +155,8 @@ class Database:
     def _failures(self, *, opening: bool = False) -> Generator[None]:
         try:
             yield
+        except PaisError:
+            raise
         except Exception as error:
             failure = self.dialect.failure(error, opening=opening)
             if failure is None:
@@ -160,12 +166,13 @@ class Database:
 
 async def _set_up(connection: SqlConnection) -> None:
     check_version(await stored_version(connection))
-    async with _transaction(connection):  # also where all is there: it shows whether it can be written
+    async with transaction(connection):  # also where all is there: it shows whether it can be written
         await migrate(connection)
 
 
 @asynccontextmanager
-async def _transaction(connection: SqlConnection) -> AsyncGenerator[None]:
+async def transaction(connection: SqlConnection) -> AsyncGenerator[None]:
+    """Store all that the block does, or nothing where it raises."""
     try:
         await connection.begin()
         yield

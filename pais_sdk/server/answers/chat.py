@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NotRequired, TypeAlias
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -61,7 +61,12 @@ class ChatCompletionChunk(AnswerHead):
     usage: NotRequired[
         Annotated[Usage | None, Field(description="With `stream_options.include_usage`: null but in the last chunk.")]
     ]
-    progress: NotRequired[Annotated[Progress, Field(description="Beside an empty delta, before a tool is called.")]]
+    progress: NotRequired[
+        Annotated[
+            Progress,
+            Field(description="Beside an empty delta, before a tool is called, and for what other agents do."),
+        ]
+    ]
 
 
 class ChunkChoice(TypedDict):
@@ -81,13 +86,22 @@ class Delta(TypedDict):
 
 
 class Progress(TypedDict):
-    """A tool is about to be called."""
+    """A tool is about to be called, or another agent has a task or says how it goes on with it."""
 
     type: Literal["progress"]
     step: Annotated[int, Field(ge=1, description="Counts the answers of the model that call tools.")]
     max_steps: Annotated[int, Field(ge=1)]
-    action: Literal["tool_call"]
-    target: Annotated[str, Field(description="The tool.")]
+    action: Literal["tool_call", "delegate"]
+    target: Annotated[str, Field(description="The tool, or the agent by its own name.")]
+    detail: NotRequired[
+        Annotated[
+            dict[str, Any],
+            Field(
+                description="With `delegate`, what that agent does now: its `action` and `target`, and more where "
+                "it says more. Left out when it gets the task."
+            ),
+        ]
+    ]
 
 
 class Usage(TypedDict):
@@ -98,6 +112,18 @@ class Usage(TypedDict):
     total_tokens: Annotated[int, Field(ge=0)]
     prompt_tokens_details: PromptTokens
     completion_tokens_details: CompletionTokens
+    requests: Annotated[int, Field(ge=0, description="How many they were.")]
+    details: NotRequired[
+        Annotated[DelegatedUsage, Field(description="What other agents used for this run; not in the numbers above.")]
+    ]
+
+
+class DelegatedUsage(TypedDict):
+    """What other agents used for a run, as far as they say so, that of agents who worked for them included."""
+
+    delegated_input_tokens: Annotated[int, Field(ge=0)]
+    delegated_output_tokens: Annotated[int, Field(ge=0)]
+    delegated_requests: Annotated[int, Field(ge=0)]
 
 
 class PromptTokens(TypedDict):

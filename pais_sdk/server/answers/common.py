@@ -1,4 +1,4 @@
-"""The answers of all routes but the chat."""
+"""The answers of all routes but the chat and the cards."""
 
 from __future__ import annotations
 
@@ -133,33 +133,6 @@ class MCPServer(TypedDict):
     state: ServerState
     tools: Annotated[int, Field(ge=0, description="How many tools it offers now.")]
     error: Annotated[str | None, Field(description="Why it is down.")]
-
-
-class AgentCard(TypedDict):
-    """What the agent says about itself."""
-
-    name: AgentName
-    description: str
-    url: Annotated[str, Field(description="Where others reach the agent.")]
-    capabilities: Capabilities
-    skills: Annotated[
-        list[Skill], Field(description="Its tools; those that were listed last, where they cannot be listed now.")
-    ]
-
-
-class Capabilities(TypedDict):
-    """What the agent can do on the wire."""
-
-    streaming: bool
-    stateTransitionHistory: bool
-
-
-class Skill(TypedDict):
-    """A tool, as the card shows it."""
-
-    id: str
-    name: str
-    description: str
 
 
 class Health(TypedDict):

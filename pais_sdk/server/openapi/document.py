@@ -36,15 +36,20 @@ _SECURITY_SCHEMES = {
 def document_of(server: AgentServer) -> ApiDocument:
     """Return the document, made from the types that the handlers read and return; its `servers` are still empty."""
     runtime, admits = server.runtime, server.gate.admits
-    answers = {kind for operation in OPERATIONS for kind in operation.answers}
+    operations = [operation for operation in OPERATIONS if server.a2a_on or not operation.is_a2a]
+    answers = {kind for operation in operations for kind in operation.answers}
+    bodies = [operation.body for operation in operations if operation.body is not None]
     components: dict[str, Any] = {
         "schemas": schemas(
-            answers, max_messages=server.settings.agent_max_messages, efforts=sorted(runtime.arguments.efforts)
+            answers,
+            bodies,
+            max_messages=server.settings.agent_max_messages,
+            efforts=sorted(runtime.arguments.efforts),
         ),
         "headers": HEADERS,
     }
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = operation.described(admits)
     document: ApiDocument = {
         "openapi": "3.1.0",

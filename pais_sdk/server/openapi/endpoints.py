@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 
-from ..agent_card import public_url
 from ..answers.common import ApiDocument
+from ..public_url import public_url
 
 if TYPE_CHECKING:
     from ..app import AgentServer

@@ -19,12 +19,19 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "enum": ["false"]},
     },
     "WWW-Authenticate": {"required": True, "schema": {"type": "string", "enum": ["Bearer"]}},
+    "ETag": {"description": "For `If-None-Match`.", "required": True, "schema": {"type": "string"}},
+    "Last-Modified": {"description": "For `If-Modified-Since`.", "required": True, "schema": {"type": "string"}},
+    "Cache-Control": {"required": True, "schema": {"type": "string"}},
+    "Vary": {"description": "The headers of the request that its URLs depend on.", "schema": {"type": "string"}},
     "Allow": {
         "description": "The methods that the path takes.",
         "required": True,
         "schema": {"type": "string"},
     },
 }
+
+KEPT_HEADERS = ("ETag", "Last-Modified", "Cache-Control", "Vary")
+"""Those of an answer that clients may keep."""
 
 # What a status means where a route does not say it more exactly, and the headers that may come with it.
 _ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..gate import Admits
-from .errors import HEADERS, error_response_of
-from .schemas import STREAM_EVENT, ref
+from .errors import HEADERS, KEPT_HEADERS, error_response_of
+from .schemas import STREAM_EVENT, ref, stream_of
 
 _SESSION_HEADER = {"X-Session-ID": {**HEADERS["X-Session-ID"], "required": True}}
 
@@ -32,9 +32,16 @@ class Operation:
     """The type of what comes with 503, where that is not the error object."""
     body: Any = None
     """The type of what it reads; `example` is one."""
+    body_notes: str = "JSON in UTF-8, whatever the request's `Content-Type` is."
     example: Mapping[str, Any] | None = None
     makes_runs: bool = False
     """Whether it runs the agent; then the answer may also be a stream."""
+    streams: bool = False
+    """Whether the answer may also be a stream of answers."""
+    is_a2a: bool = False
+    """Whether it is there only where A2A is on."""
+    is_kept: bool = False
+    """Whether clients may keep the answer, and ask with its validators whether it has changed."""
     is_open: bool = False
     """Whether everyone may ask it, also where the others need a key."""
 
@@ -53,10 +60,10 @@ class Operation:
         if self.body is not None:
             told["requestBody"] = {
                 "required": True,
-                "description": "JSON in UTF-8, whatever the request's `Content-Type` is.",
+                "description": self.body_notes,
                 "content": {"application/json": {"schema": ref(self.body.__name__), "example": self.example}},
             }
-        told["responses"] = {"200": self._answered()} | self._failures(admits)
+        told["responses"] = {"200": self._answered()} | self._unchanged() | self._failures(admits)
         if self.is_open and admits == "keys":
             told["security"] = []
         return told
@@ -66,11 +73,21 @@ class Operation:
             return {"description": "A page.", "content": {self.answer: {"schema": {"type": "string"}}}}
         content: dict[str, Any] = {"application/json": {"schema": ref(self.answer.__name__)}}
         answered: dict[str, Any] = {"description": self.answer.__doc__, "content": content}
+        if self.is_kept:
+            answered["headers"] = _references(KEPT_HEADERS)
+        if self.streams:
+            answered["description"] += " Or, of methods that stream, one for each event."
+            content["text/event-stream"] = {"schema": stream_of(ref(self.answer.__name__))}
         if self.makes_runs:
             answered["description"] += " Or, with `stream`, its pieces."
             answered["headers"] = _SESSION_HEADER
             content["text/event-stream"] = {"schema": ref(STREAM_EVENT)}
         return answered
+
+    def _unchanged(self) -> dict[str, Any]:
+        if not self.is_kept:
+            return {}
+        return {"304": {"description": "It is as the client has it.", "headers": _references(KEPT_HEADERS)}}
 
     def _failures(self, admits: Admits) -> dict[str, Any]:
         errors: dict[int, str | None] = {405: None, 500: None, **self.errors}
@@ -84,3 +101,7 @@ class Operation:
             content = {"application/json": {"schema": ref(self.failed.__name__)}}
             failures[503] = {"description": self.failed.__doc__, "content": content}
         return {str(status): failures[status] for status in sorted(failures)}
+
+
+def _references(headers: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in headers}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..answers.a2a import RpcAnswer, RpcRequest
+from ..answers.cards import A2ACard, AgentCard
 from ..answers.chat import ChatCompletion
 from ..answers.common import (
-    AgentCard,
     ApiDocument,
     EventList,
     Health,
@@ -137,11 +138,57 @@ OPERATIONS = (
         },
     ),
     Operation(
+        id="callA2A",
+        method="post",
+        path="/",
+        tag="Agent",
+        summary="Give the agent a task by A2A, or ask for one",
+        description="JSON-RPC of A2A 1.0, 0.3 or KAOS. A call that fails is answered with 200 and an `error`.",
+        parameters=(
+            {
+                "name": "A2A-Version",
+                "in": "header",
+                "description": "The version that the method is of; needed for those of 1.0.",
+                "schema": {"type": "string", "enum": ["1.0", "0.3"]},
+            },
+        ),
+        body=RpcRequest,
+        body_notes="JSON in UTF-8; the request's `Content-Type` must say that it is JSON.",
+        example={
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "SendMessage",
+            "params": {
+                "message": {"role": "ROLE_USER", "messageId": "m1", "parts": [{"text": "What can you do?"}]},
+            },
+        },
+        answer=RpcAnswer,
+        streams=True,
+        is_a2a=True,
+        errors={
+            400: "A header of a delegation makes no sense: `param` names it.",
+            413: None,
+            503: "`server_error`: the server is about to stop and takes no new task.",
+        },
+    ),
+    Operation(
         id="getCard",
         path="/.well-known/agent.json",
         tag="Agent",
         summary="Read the agent's card",
+        description="Of A2A 0.3, with KAOS's fields; where A2A is off it says so and is no card of 0.3.",
         answer=AgentCard,
+        is_kept=True,
+        is_open=True,
+    ),
+    Operation(
+        id="getA2ACard",
+        path="/.well-known/agent-card.json",
+        tag="Agent",
+        summary="Read the agent's card of A2A 1.0",
+        answer=A2ACard,
+        is_kept=True,
+        errors={404: "A2A is off."},
         is_open=True,
     ),
     Operation(

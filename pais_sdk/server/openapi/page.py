@@ -96,7 +96,7 @@ def _answers(responses: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _content(described: Mapping[str, Any]) -> str:
-    kinds = (f"{code(kind)}: {shape(media['schema'])}" for kind, media in described["content"].items())
+    kinds = (f"{code(kind)}: {shape(media['schema'])}" for kind, media in described.get("content", {}).items())
     return "<br>".join(kinds)
 
 

@@ -25,16 +25,26 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def schemas(answers: Iterable[Any], *, max_messages: int, efforts: list[str]) -> dict[str, Schema]:
-    """Return the schemas of the request and of the answers, and of what they are made of, by name.
+def stream_of(held: Schema, *last: Schema) -> Schema:
+    """Return the schema of a server-sent event that holds JSON data, or, as the last one, something else."""
+    data: Schema = {"type": "string", "contentMediaType": "application/json", "contentSchema": held}
+    fields: dict[str, Schema] = {"data": {"anyOf": [*last, data]} if last else data}
+    return {"type": "object", "properties": fields, "required": ["data"]}
+
+
+def schemas(
+    answers: Iterable[Any], bodies: Iterable[Any], *, max_messages: int, efforts: list[str]
+) -> dict[str, Schema]:
+    """Return the schemas of the requests and of the answers, and of what they are made of, by name.
 
     Args:
         answers: The types that handlers return.
+        bodies: The types that they read.
         max_messages: The most messages that one request may have.
         efforts: What the agent takes as `effort`.
     """
     types: list[tuple[str, Literal["validation", "serialization"], Any]] = [
-        (ChatRequest.__name__, "validation", ChatRequest),
+        *((body.__name__, "validation", body) for body in bodies),
         *((kind.name, "validation", kind.content) for kind in MESSAGE_KINDS),
         *((answer.__name__, "serialization", answer) for answer in (*answers, Error, ChatCompletionChunk)),
     ]
@@ -63,13 +73,11 @@ def schemas(answers: Iterable[Any], *, max_messages: int, efforts: list[str]) ->
 
 def _stream_event() -> Schema:
     held = {"anyOf": [ref(ChatCompletionChunk.__name__), ref(Error.__name__)]}
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": held}
     about = (
         "One of the server-sent events of a stream. The last is `[DONE]`; a run that fails after the headers were sent "
         "ends with an Error in place of it. Comment lines keep the connection alive."
     )
-    fields = {"data": {"anyOf": [{"const": "[DONE]"}, data]}}
-    return {"title": STREAM_EVENT, "description": about, "type": "object", "properties": fields, "required": ["data"]}
+    return {"title": STREAM_EVENT, "description": about, **stream_of(held, {"const": "[DONE]"})}
 
 
 def _of_role(message: Schema, kind: MessageKind, content: Schema) -> Schema:
