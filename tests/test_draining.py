@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +319,29 @@ async def test_a_request_whose_body_is_still_coming_does_not_hold_up_the_end() -
                 await until(lambda: here.server.in_flight._count == 1)
                 await here.server.drain(60)
                 assert b" 503 " in await client.receive()
+
+
+A_THREAD_THAT_ENDS = """
+import threading
+
+from pais_sdk.serve.command import leave_threads_behind
+
+class Ending(threading.Thread):
+    told = threading.Event()
+
+    def run(self):
+        self.told.wait()
+
+    def join(self, timeout=None):
+        self.told.set()
+        super().join(timeout)
+
+Ending().start()
+leave_threads_behind()
+print("ends by itself")
+"""
+
+
+def test_a_thread_that_is_about_to_end_is_not_left_behind() -> None:
+    ended = subprocess.run([sys.executable, "-c", A_THREAD_THAT_ENDS], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("ends by itself\n", "")

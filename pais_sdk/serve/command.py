@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..server import AgentServer
     from ..settings import Settings
 
+
+_THREADS_END_S = 0.5
 
 CANNOT_SERVE = (ConfigurationError, MissingExtraError, MemoryUnavailableError)
 """What ends the command with one line and exit code 2."""
@@ -116,6 +119,10 @@ def _check_shared(server: AgentServer) -> None:
 def leave_threads_behind() -> None:
     """End the process now where a thread, such as that of a sync tool, would keep it; everything else is closed."""
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    until = time.monotonic() + _THREADS_END_S
+    for thread in others:  # one that has nothing more to do ends by itself, but not at once
+        thread.join(max(0, until - time.monotonic()))
+    others = [thread for thread in others if thread.is_alive()]
     if others:
         logging.getLogger("pais_sdk.serve").warning("%d threads still work: they are left behind", len(others))
         logging.shutdown()
