@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
+from .._whole_text import whole_text
 from .agent_url import AgentUrl
-from .json_values import list_in, mapping_in, text_in, whole_characters
+from .json_values import list_in, mapping_in, text_in
 from .values import RemoteCard, RemoteProtocol
 
 CARD_PATHS = (".well-known/agent-card.json", ".well-known/agent.json")
@@ -97,4 +98,4 @@ def _skills(raw: Any) -> list[str]:
 
 
 def _words(raw: Any, max_characters: int) -> str:
-    return whole_characters(text_in(raw).strip()[:max_characters])
+    return whole_text(text_in(raw).strip()[:max_characters])

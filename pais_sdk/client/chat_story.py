@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._whole_text import whole_text
 from .failures import Failures
-from .json_values import id_in, list_in, mapping_in, text_in, whole_characters
+from .json_values import id_in, list_in, mapping_in, text_in
 from .progress import progress_in_text, read_progress
 from .reply import MAX_ANSWER_BYTES
 from .task_story import TooLongError
@@ -79,7 +80,7 @@ class ChatStory:
         """
         if not self._finished:
             raise self._failures.broken_off()
-        text = whole_characters("".join(self._texts))
+        text = whole_text("".join(self._texts))
         return RemoteAnswer(text=text, protocol="chat", session_id=self._session_id, usage=self._usage)
 
     def _text(self, text: str) -> RemoteText:

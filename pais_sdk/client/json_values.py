@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, cast
 
+from .._whole_text import whole_text
+
 _MAX_ID = 512
 _MAX_COUNT = 2**53
 _MAX_LEVELS = 32
@@ -58,7 +60,7 @@ def writable(value: Any, *, levels: int = _MAX_LEVELS) -> Any:
         levels: How deep it may be nested; what lies deeper is None, as are numbers that JSON does not have.
     """
     if isinstance(value, str):
-        return whole_characters(value)
+        return whole_text(value)
     if isinstance(value, float):
         return int(value) if value.is_integer() else value if math.isfinite(value) else None
     if not isinstance(value, (dict, list)):
@@ -67,14 +69,5 @@ def writable(value: Any, *, levels: int = _MAX_LEVELS) -> Any:
         return None
     if isinstance(value, dict):
         items = mapping_in(value).items()
-        return {whole_characters(name): writable(item, levels=levels - 1) for name, item in items}
+        return {whole_text(name): writable(item, levels=levels - 1) for name, item in items}
     return [writable(item, levels=levels - 1) for item in list_in(value)]
-
-
-def whole_characters(text: str) -> str:
-    """Return a text whose halves of characters, where a sender cut them, are joined or replaced."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -12,6 +12,7 @@ import httpx2
 
 from .._delegation_wire import CHAIN_HEADER
 from .._shield import to_its_end
+from .._whole_text import whole_text
 from ..errors import ConfigurationError, InvalidRequestError, RemoteAgentError
 from .a2a_exchange import A2AExchange
 from .agent_url import AgentUrl
@@ -21,7 +22,6 @@ from .chat_exchange import ChatExchange
 from .connections import Connections
 from .deadline import Deadline
 from .failures import Failures
-from .json_values import whole_characters
 from .task_request import TaskRequest
 from .values import RemoteAnswer, RemoteCard, RemoteEvent
 from .wire import Wire
@@ -189,8 +189,8 @@ class RemoteAgent:
         if session_id is not None and not (session_id and session_id.isascii() and session_id.isprintable()):
             raise InvalidRequestError("a session id is printable ASCII text", param="session_id")
         request = TaskRequest(
-            text=whole_characters(task),
-            context=None if context is None else whole_characters(context),
+            text=whole_text(task),
+            context=None if context is None else whole_text(context),
             session_id=session_id,
             progress=progress,
             store=store,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .._whole_text import whole_text
 from .a2a_news import RUNNING, Content, Piece, TaskNews
-from .json_values import whole_characters
 from .progress import read_progress
 from .reply import MAX_ANSWER_BYTES
 from .values import RemoteAnswer, RemoteEvent, RemoteProgress, RemoteProtocol, RemoteText, RemoteUsage
@@ -68,7 +68,7 @@ class TaskStory:
             events.append(progress)
         elif news.words and not self.ended and news.words != self._status_told:
             self._status_told = news.words
-            events.append(RemoteProgress("status", self._agent, {"text": whole_characters(news.words)}))
+            events.append(RemoteProgress("status", self._agent, {"text": whole_text(news.words)}))
         if news.artifacts:
             self._replace(news.artifacts)
         if news.piece is not None:
@@ -80,7 +80,7 @@ class TaskStory:
         text = self._text() if self.state == "completed" else self._question()
         rest = self._rest(text) if self.state == "completed" else []
         answer = RemoteAnswer(
-            text=whole_characters(text),
+            text=whole_text(text),
             protocol=self._protocol,
             session_id=self._session_id or None,
             task_id=self.task_id or None,

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_ai.conversation_store import ConversationRecord
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelRequest, ModelResponse
 from pydantic_core import from_json, to_json, to_jsonable_python
 
+from .._whole_text import whole_json
 from ..errors import MemoryUnavailableError
 from .events import MemoryEvent
 
@@ -74,7 +75,7 @@ def pack_event(event: MemoryEvent) -> bytes:
         try:
             return to_json(data)
         except ValueError:
-            return json.dumps(_whole(data), ensure_ascii=False).encode()
+            return json.dumps(whole_json(data), ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MemoryUnavailableError(f"an event cannot be stored as JSON: {error}") from error
 
@@ -111,7 +112,7 @@ def _pack(adapter: TypeAdapter[Any], value: object) -> bytes:
         except ValueError:  # half a character, such as file names have that are not UTF-8
             data = adapter.dump_python(value, fallback=_as_text)
             plain = to_jsonable_python(data, fallback=_as_text, bytes_mode="base64")
-            return json.dumps(_whole(plain), ensure_ascii=False).encode()
+            return json.dumps(whole_json(plain), ensure_ascii=False).encode()
     except ValueError as error:
         raise MemoryUnavailableError(f"a {type(value).__name__} cannot be stored as JSON: {error}") from error
 
@@ -121,14 +122,3 @@ def _as_text(value: object) -> str:
         return str(value)
     except Exception:  # noqa: BLE001 - a tool may return anything; its run is not lost for that
         return f"<{type(value).__name__}>"
-
-
-def _whole(value: Any) -> Any:
-    """Return JSON data in which every text can be written in UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves become one again
-    if isinstance(value, list):
-        return [_whole(item) for item in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in cast("dict[Any, Any]", value).items()}
-    return value

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .._delegation_wire import LONGEST_AGENT_ID, is_agent_id
 from ..errors import ConfigurationError
-
-_LONGEST_ID = 256
 
 
 def check_limits(
@@ -37,6 +36,6 @@ def check_limits(
 
 def check_id(id: str) -> str:
     """Return the id of an agent, which goes along with the tasks that it delegates, or raise ConfigurationError."""
-    if not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
-        raise ConfigurationError(f"id={id!r} is no id of an agent; use 1 to {_LONGEST_ID} printable characters")
+    if not is_agent_id(id):
+        raise ConfigurationError(f"id={id!r} is no id of an agent; use 1 to {LONGEST_AGENT_ID} printable characters")
     return id

@@ -7,12 +7,11 @@ from urllib.parse import unquote
 
 from starlette.requests import Request
 
-from .._delegation_wire import CHAIN_HEADER, TIMEOUT_HEADER
+from .._delegation_wire import CHAIN_HEADER, LONGEST_AGENT_ID, TIMEOUT_HEADER, is_agent_id
 from ..runtime import RunOptions
 from .errors import WireError, invalid
 
 _MAX_IDS = 64
-_MAX_ID_CHARACTERS = 256
 
 
 def delegated_options(request: Request) -> RunOptions:
@@ -33,11 +32,11 @@ def delegated_options(request: Request) -> RunOptions:
 
 def _chain(text: str) -> list[str]:
     ids = [unquote(item.strip()) for item in text.split(",")]
-    fits = all(0 < len(item) <= _MAX_ID_CHARACTERS and item.isprintable() for item in ids)
+    fits = all(map(is_agent_id, ids))
     if len(ids) > _MAX_IDS or not fits:
         raise _wrong(
             CHAIN_HEADER,
-            f"at most {_MAX_IDS} ids of 1 to {_MAX_ID_CHARACTERS} printable characters, separated by commas, and "
+            f"at most {_MAX_IDS} ids of 1 to {LONGEST_AGENT_ID} printable characters, separated by commas, and "
             "percent-encoded where they have a comma, `%` or what is no ASCII",
         )
     return ids

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
+from .._delegation_wire import LONGEST_AGENT_ID, is_agent_id
 from .._http_url import is_http_url
 from ..errors import ConfigurationError
 from .environment import Settings
@@ -15,7 +16,6 @@ from .lists import items_of
 _NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9_]")
 _NOT_IN_URLS = re.compile(r"[\s\\\x00-\x1f\x7f]")
 _CARDS = ("/.well-known/agent-card.json", "/.well-known/agent.json", "/.well-known/agent")
-_MAX_IDENTITY = 256
 _URL = "it must begin with http:// or https:// and name a host, and have neither a user, a space, `?` nor `#`"
 
 
@@ -56,9 +56,9 @@ def identity_of(settings: Settings) -> str | None:
         ConfigurationError: It cannot be sent along with a task.
     """
     identity = (settings.agent_identity or "").strip()
-    if len(identity) > _MAX_IDENTITY or not identity.isprintable():
+    if identity and not is_agent_id(identity):
         raise ConfigurationError(
-            f"AGENT_IDENTITY cannot be used: it must be at most {_MAX_IDENTITY} printable characters"
+            f"AGENT_IDENTITY cannot be used: it must be at most {LONGEST_AGENT_ID} printable characters"
         )
     return identity or None
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic_ai.tools import ToolDefinition
 
+from ..._whole_text import whole_text
 from ...events import delegated_agent
 from ..answers.cards import A2ACard, A2ASkill, AgentCard, Skill
 from .media_types import INPUT_MODES
-from .pieces import well_formed
 
 if TYPE_CHECKING:
     from ..app import AgentServer
@@ -49,8 +49,8 @@ class CardFacts:
 def facts_of(server: AgentServer, tools: Iterable[ToolDefinition] = ()) -> CardFacts:
     """Return what the cards of a server are made of, with these tools."""
     return CardFacts(
-        name=well_formed(server.runtime.name),  # an environment that is not UTF-8 brings half characters
-        description=well_formed(server.runtime.description),
+        name=whole_text(server.runtime.name),  # an environment that is not UTF-8 brings half characters
+        description=whole_text(server.runtime.description),
         abilities=tuple(_ability(tool) for tool in tools),
         speaks_text=server.runtime.arguments.speaks_text,
         with_keys=server.gate.admits == "keys",
@@ -60,7 +60,7 @@ def facts_of(server: AgentServer, tools: Iterable[ToolDefinition] = ()) -> CardF
 def _ability(tool: ToolDefinition) -> Ability:
     return Ability(
         tool.name,
-        well_formed(tool.description or ""),
+        whole_text(tool.description or ""),
         "tool" if delegated_agent(tool.tool_kind) is None else "delegation",
     )
 

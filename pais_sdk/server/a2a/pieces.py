@@ -6,6 +6,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
+from ..._whole_text import whole_text
+
 
 class TextPieces:
     """Gathers small pieces of text: the first one goes out soon, further ones together, some times a second.
@@ -50,16 +52,9 @@ class TextPieces:
         self._pending = [held] if held else []
         self._told_at = time.monotonic()
         if len(text) > len(held):
-            await self._tell(well_formed(text.removesuffix(held) if held else text), False)
+            await self._tell(whole_text(text.removesuffix(held) if held else text), False)
 
     async def end(self) -> None:
         """Tell the rest, as the last piece."""
         text, self._pending = "".join(self._pending), []
-        await self._tell(well_formed(text), True)
-
-
-def well_formed(text: str) -> str:
-    """Return a text that can be written as UTF-8: two halves of a character become one, a half alone becomes `�`."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        await self._tell(whole_text(text), True)

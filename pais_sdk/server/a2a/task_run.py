@@ -13,13 +13,14 @@ from a2a.types.a2a_pb2 import TaskState
 from pydantic_ai.messages import UserContent
 from pydantic_ai.usage import RunUsage
 
+from ..._whole_text import whole_json
 from ...errors import InvalidRequestError, OverloadedError, RunCancelledError, SessionBusyError
 from ...events import RunEnded, RunEvent, RunOutcome, RunStarted, TextDelta
 from ...runtime import RunOptions, RunStream, error_of
 from ..errors import WireError, cut_off, stopping, wire_error
 from ..progress import RunProgress
 from .call import Awaits
-from .pieces import TextPieces, well_formed
+from .pieces import TextPieces
 from .stored import PROGRESS
 from .task_events import TaskEvents
 
@@ -134,7 +135,7 @@ class TaskRun:
                 return event.outcome
             elif (progress := self._progress.of(event)) is not None:
                 await self._pieces.flush()
-                await self._events.working({PROGRESS: _well_formed(progress)})
+                await self._events.working({PROGRESS: whole_json(progress)})
 
     async def _next(self, stream: RunStream[Any]) -> RunEvent | None:
         """Return the next event, or None when text that was held back should be told."""
@@ -193,15 +194,3 @@ def _usage(outcome: RunOutcome[Any] | None) -> dict[str, Any]:
         "details": dict(usage.details),
     }
     return {"usage": numbers}
-
-
-def _well_formed(value: Any) -> Any:
-    """Return JSON data whose texts Protobuf takes: a model may name a tool that is half a character."""
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {well_formed(key): _well_formed(item) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [_well_formed(item) for item in cast("list[Any]", value)]
-    return value
