@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
+from .traces import RunTrace
+
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage
     from pydantic_ai.usage import RunUsage
@@ -56,8 +58,8 @@ class RunOutcome(Generic[OutputT]):
     duration_s: float
     """Seconds from the moment the session was held to the end, waiting in queues not counted."""
 
-    trace: str | None
-    """The W3C trace id, 32 hex digits, of the trace that the run was called in; None without one."""
+    trace: RunTrace | None
+    """The trace of the run; None where nothing is traced, and nobody said which trace it belongs to."""
 
     finish_reason: str | None = None
     """What the model gave as its reason to finish: `stop`, `length`, `content_filter`, `tool_call` or `error`."""

@@ -38,7 +38,7 @@ VARIABLES = {
     for name in getattr(field.validation_alias, "choices", ())
     if name.isupper()
 }
-OF_THE_AGENTS_LIBRARIES = {"OPENAI_API_KEY", "LOGFIRE_TOKEN"}
+OF_THE_AGENTS_LIBRARIES = {"OPENAI_API_KEY"}
 
 
 def name_of(value: Any) -> str:

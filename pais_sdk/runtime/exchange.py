@@ -30,6 +30,7 @@ from .._shield import to_its_end
 from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
+from ..traces import RunTrace
 from .channel import Channel
 from .ended import model_error_in
 from .lifetime import Home
@@ -196,7 +197,7 @@ class Exchange:
             messages=ending.messages,
             error=ending.error,
             duration_s=time.monotonic() - self._began,
-            trace=_trace_id(),
+            trace=_trace(),
             finish_reason=_finish_reason(ending.messages),
         )
 
@@ -320,6 +321,6 @@ def _finish_reason(messages: list[ModelMessage]) -> str | None:
     return None if last is None else last.finish_reason
 
 
-def _trace_id() -> str | None:
+def _trace() -> RunTrace | None:
     context = trace.get_current_span().get_span_context()
-    return trace.format_trace_id(context.trace_id) if context.is_valid else None
+    return RunTrace(trace.format_trace_id(context.trace_id)) if context.is_valid else None

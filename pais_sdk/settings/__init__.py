@@ -3,5 +3,6 @@
 from .environment import Settings, variable_of
 from .ignored import ignored_variables
 from .table import environment_table
+from .telemetry import TelemetrySettings
 
-__all__ = ["Settings", "environment_table", "ignored_variables", "variable_of"]
+__all__ = ["Settings", "TelemetrySettings", "environment_table", "ignored_variables", "variable_of"]

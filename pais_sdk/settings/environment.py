@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr, ValidationInfo, field_validator
 
 from ..errors import ConfigurationError
-from .variables import env, names_of, told
+from .telemetry import TelemetrySettings
+from .variables import env, names_of
 
 _WEEK_S = 604_800
 
@@ -47,7 +47,7 @@ def _of_local(limit: int) -> Callable[[dict[str, Any]], int | None]:
     return lambda before: limit if before["memory_type"] == "local" else None
 
 
-class Settings(BaseSettings):
+class Settings(TelemetrySettings):
     """What the environment says. Read once, when it is made; values given in code win over the environment.
 
     Unknown variables and empty ones do not matter; no file is read.
@@ -55,10 +55,6 @@ class Settings(BaseSettings):
     Raises:
         ConfigurationError: A value cannot be used; the text names the variable.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True, hide_input_in_errors=True
-    )
 
     agent_name: str | None = env("AGENT_NAME", text="The agent's name; unset, the agent's own, else `agent`.")
     agent_description: str | None = env("AGENT_DESCRIPTION", text="What the agent does, for its card.")
@@ -356,12 +352,12 @@ class Settings(BaseSettings):
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = env(
         "LOG_LEVEL", "AGENT_LOG_LEVEL", default="INFO", text="What `python -m pais_sdk.serve` logs, to stderr."
     )
+    log_format: Literal["plain", "json"] = env(
+        "LOG_FORMAT", default="plain", text="How it logs: `plain` lines, or one JSON object in each line."
+    )
 
     def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ConfigurationError(told(type(self), error)) from None
+        super().__init__(**values)
         for field in ("agent_api_keys", "agent_api_keys_file"):
             variable = variable_of(field)
             is_empty = any(name.upper() == variable and not value for name, value in os.environ.items())
@@ -394,7 +390,14 @@ class Settings(BaseSettings):
 
     # The last one here is asked first.
     @field_validator(
-        "memory_type", "on_busy", "on_disconnect", "tool_call_mode", "default_effort", "agent_progress", mode="before"
+        "memory_type",
+        "on_busy",
+        "on_disconnect",
+        "tool_call_mode",
+        "default_effort",
+        "agent_progress",
+        "log_format",
+        mode="before",
     )
     @classmethod
     def _lower(cls, value: Any) -> Any:

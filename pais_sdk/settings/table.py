@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from .environment import Settings
+from .telemetry import TelemetrySettings
 from .variables import names_of
 
 
 def environment_table() -> str:
     """Return all variables as a Markdown table: names in order of precedence, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for field in Settings.model_fields.values():
+    of_telemetry = TelemetrySettings.model_fields
+    own = {name: field for name, field in Settings.model_fields.items() if name not in of_telemetry}
+    for field in [*own.values(), *of_telemetry.values()]:
         names = ", ".join(f"`{name}`" for name in names_of(field))
         default = "" if field.default is None or field.default_factory is not None else f"`{_shown(field.default)}`"
         rows.append(f"| {names} | {default} | {field.description} |")
