@@ -59,9 +59,14 @@ if TYPE_CHECKING:
     from .runtime import RunStream as RunStream
     from .server import AgentServer as AgentServer
     from .settings import Settings as Settings
+    from .telemetry import KaosLoggingHandler as KaosLoggingHandler
+    from .telemetry import Telemetry as Telemetry
+    from .telemetry import setup_telemetry as setup_telemetry
     from .tools import CachedToolset as CachedToolset
     from .tools import ToolExecutor as ToolExecutor
     from .tools import ToolResult as ToolResult
+    from .traces import RunTrace as RunTrace
+    from .traces import TraceSpan as TraceSpan
 
 # Public names and where they live. They are imported when they are first used: Pydantic AI alone takes over a second.
 _HOMES = {
@@ -79,7 +84,9 @@ _HOMES = {
     "runtime": "AgentDeps AgentRuntime RunStream",
     "server": "AgentServer",
     "settings": "Settings",
+    "telemetry": "KaosLoggingHandler Telemetry setup_telemetry",
     "tools": "CachedToolset ToolExecutor ToolResult",
+    "traces": "RunTrace TraceSpan",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import ipaddress
 import logging
 import socket
@@ -10,6 +11,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any
+
+from opentelemetry import context
 
 from .errors import ConfigurationError, MissingExtraError
 
@@ -167,7 +170,10 @@ async def listening(
         await stop.wait()
         return grace_s
 
-    task = asyncio.create_task(serve_socket(app, listener, shutdown_trigger=stopped, stalled_s=stalled_s))
+    variables = contextvars.copy_context()
+    variables.run(context.attach, context.Context())  # what it answers is no part of the trace in which it was started
+    serving = serve_socket(app, listener, shutdown_trigger=stopped, stalled_s=stalled_s)
+    task = asyncio.create_task(serving, context=variables)
     try:
         yield url
     finally:

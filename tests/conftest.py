@@ -7,6 +7,9 @@ import os
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+# Logfire's plugin for Pydantic would load OpenTelemetry's SDK into every process, and slow every validation down.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+
 from pais_sdk import Settings
 
 

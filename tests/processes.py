@@ -178,7 +178,7 @@ async def process(folder: Path, *arguments: str, **environment: str) -> AsyncGen
             line = (await stderr.readline()).decode()
             assert line, f"the command ended: {''.join(log)}"
             log.append(line)
-        url = log[-1].split()[-1]
+        url = log[-1].rpartition("listens on ")[2].split('"')[0].strip()
 
         async def keep_log() -> None:
             while line := await stderr.readline():

@@ -16,14 +16,12 @@ class DelegationFailedError(Exception):
         message: Which agent, what happened, and what to do; nothing inner.
         reason: The same in one word: those of RemoteAgentError; `loop` and `depth` where agents would delegate to each
             other without an end.
-        recorded: Whether the delegate has recorded its error on the span of the delegation.
     """
 
-    def __init__(self, message: str, reason: FailureReason, *, recorded: bool = False) -> None:
+    def __init__(self, message: str, reason: FailureReason) -> None:
         super().__init__(message)
         self.message = message
         self.reason: FailureReason = reason
-        self.recorded = recorded
 
 
 def too_slow(agent: str, timeout_s: float) -> DelegationFailedError:

@@ -59,6 +59,7 @@ class LocalTarget(Target):
                 timeout_s=task.timeout_s,
                 chain=task.chain,
                 store=task.store,
+                surface="delegation",
             )
             async with run, aclosing(self._told(run, task)) as events:
                 try:
@@ -111,17 +112,14 @@ class LocalTarget(Target):
                 "Give it a smaller task, or go on without it.",
                 "failed",
             ) from error
-        # What the agent raised the run has recorded; that its memory failed it has not.
-        recorded = outcome.stop_reason == "error" and not isinstance(outcome.error, MemoryUnavailableError)
-        raise self._failed(outcome.error or error, recorded=recorded) from outcome.error
+        raise self._failed(outcome.error or error) from outcome.error
 
-    def _failed(self, error: Exception, *, recorded: bool = False) -> DelegationFailedError:
+    def _failed(self, error: Exception) -> DelegationFailedError:
         what = "was stopped" if isinstance(error, RunCancelledError) else "failed"
         _log.warning("the agent %r %s: %s", self.name, what, type(error).__name__)
         return DelegationFailedError(
             f"The agent {self.name!r} {what} before it had an answer. Go on without it, or ask it again later.",
             "failed",
-            recorded=recorded,
         )
 
 

@@ -21,6 +21,8 @@ _durations = _meter.create_histogram("kaos.delegation.duration", unit="ms", desc
 def traced(agent: str) -> Generator[None]:
     """Record what the block does as one delegation; trace headers that are made in it belong to its span.
 
+    Of a failure it has the reason, never a text, which may quote what was said.
+
     Source:
         Names of span, attribute and metrics are KAOS's.
     """
@@ -35,8 +37,7 @@ def traced(agent: str) -> Generator[None]:
             yield
             success = True
         except DelegationFailedError as failure:
-            if not failure.recorded:
-                span.record_exception(failure)
+            span.set_attribute("error.type", failure.reason)
             span.set_status(StatusCode.ERROR, failure.reason)
             raise
         finally:

@@ -13,6 +13,7 @@ import anyio
 from fastmcp.client import Client
 from fastmcp.client.logging import LogMessage
 from fastmcp.client.transports.base import ClientTransport, SessionKwargs, TransportOptions
+from fastmcp.telemetry import suppress_fastmcp_telemetry
 from mcp import ClientSession, MCPError, types
 from mcp.client.subscriptions import ListenNotSupportedError, listen
 from pydantic_ai.exceptions import ModelRetry, ToolFailed
@@ -63,7 +64,8 @@ class Connection:
     async def list_tools(self) -> list[ToolDefinition]:
         """Ask the server for its tools."""
         # Pydantic AI's mapping needs a run for nothing but the retries, which are fixed here.
-        tools = await self._toolset.get_tools(cast("RunContext[Any]", None))
+        with suppress_fastmcp_telemetry():
+            tools = await self._toolset.get_tools(cast("RunContext[Any]", None))
         return [tool.tool_def for tool in tools.values()]
 
     async def call(self, tool: str, args: dict[str, Any], timeout_s: float | None) -> Any:
@@ -83,8 +85,10 @@ class Connection:
         self.calls += 1
         limit = asyncio.timeout(timeout_s)
         try:
-            async with limit:
-                result = await self._toolset.direct_call_tool(tool, args)
+            # FastMCP's span is that of the MCP SDK once more, and tells what a tool that failed said.
+            with suppress_fastmcp_telemetry():
+                async with limit:
+                    result = await self._toolset.direct_call_tool(tool, args)
         except TimeoutError:
             self.link.doubt()
             if not limit.expired():

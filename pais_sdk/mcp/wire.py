@@ -17,6 +17,7 @@ from mcp import types
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
+from opentelemetry import propagate
 from pydantic import ValidationError
 
 from .config import HttpServer, MCPServerConfig, StdioServer
@@ -138,7 +139,7 @@ async def _http(config: HttpServer, link: Link) -> AsyncGenerator[Streams]:
 
 
 class _Client(httpx2.AsyncClient):
-    """Notes what became of requests."""
+    """Notes what became of requests, and says which trace they belong to."""
 
     def __init__(self, link: Link, **options: Any) -> None:
         super().__init__(**options)
@@ -148,6 +149,7 @@ class _Client(httpx2.AsyncClient):
         if request.method == "DELETE" and self._link.is_new_server:
             return httpx2.Response(204, request=request)  # there is no session to end
         note = sending.get()
+        propagate.inject(request.headers)  # the MCP SDK puts it into messages alone, where no proxy sees it
         try:
             response = await super().send(request, **options)
         except (httpx2.ConnectError, httpx2.ConnectTimeout):

@@ -17,6 +17,7 @@ from .events import MemoryEvent
 from .page import SessionPage
 from .session import MemorySession
 from .session_id import check_session_id, new_session_id
+from .telemetry import trace_memory
 
 if TYPE_CHECKING:
     from .scoped import ScopedMemory
@@ -40,7 +41,14 @@ class Memory(ConversationStore):
     is_shared: bool = True
     """Whether several processes see the same sessions; False where they live in this one."""
 
+    telemetry_name: str = "other"
+    """What traces and metrics call it: a word for its kind, such as `local` or `redis`."""
+
     _entered = 0
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        trace_memory(cls)
 
     def __bool__(self) -> bool:
         return True
@@ -217,3 +225,6 @@ class Memory(ConversationStore):
         events = await self.get_events(session_id, types=("user_message", "agent_response"), limit=max_events)
         names = {"user_message": "User", "agent_response": "Agent"}
         return "\n".join(f"{names[event.event_type]}: {event.content}" for event in events)
+
+
+trace_memory(Memory)

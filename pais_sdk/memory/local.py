@@ -41,6 +41,7 @@ class LocalMemory(Memory):
     """
 
     is_shared = False
+    telemetry_name = "local"
 
     def __init__(
         self,

@@ -23,6 +23,8 @@ from .session_id import from_internal
 class NullMemory(Memory):
     """For stateless agents: no session has a history, and nobody waits for a session."""
 
+    telemetry_name = "null"
+
     def scoped(self, scope: str | None) -> Memory:
         return self  # there is nothing to keep apart
 

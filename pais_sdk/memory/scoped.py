@@ -24,6 +24,7 @@ class ScopedMemory(Memory):
         self._scope = check_scope(scope)
         self.stateless_ttl_s = memory.stateless_ttl_s
         self.is_shared = memory.is_shared
+        self.telemetry_name = memory.telemetry_name
 
     def scoped(self, scope: str | None) -> Memory:
         return self._memory.scoped(scope)

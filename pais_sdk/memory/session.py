@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.usage import RunUsage
 
 from .events import MemoryEvent
+from .telemetry import trace_session
 
 
 class MemorySession:
@@ -16,6 +18,13 @@ class MemorySession:
     protects_append = False
     """Whether a cancellation that comes during `append` cannot break it off, for it goes on to its end or never waits
     for anything. Runs of a backend that says so are spared a second task around it."""
+
+    telemetry_name = "other"
+    """That of the memory, which sets it."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        trace_session(cls)
 
     def __init__(self, session_id: str, history: list[ModelMessage], *, exists: bool) -> None:
         self.session_id = session_id

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
+from opentelemetry import propagate
 from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelResponse
@@ -98,7 +99,7 @@ class _ModelThere(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         with self._answering():
-            return await self.wrapped.request(messages, model_settings, model_request_parameters)
+            return await self.wrapped.request(messages, _in_trace(model_settings), model_request_parameters)
 
     @asynccontextmanager
     async def request_stream(
@@ -108,6 +109,7 @@ class _ModelThere(WrapperModel):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
+        model_settings = _in_trace(model_settings)
         request = self.wrapped.request_stream(messages, model_settings, model_request_parameters, run_context)
         async with AsyncExitStack() as stack:
             with self._answering():
@@ -122,6 +124,16 @@ class _ModelThere(WrapperModel):
             if type(error) is not UnexpectedModelBehavior:
                 raise  # what its subclasses are about was read
             raise ModelAPIError(self.model_name, f"the endpoint's answer cannot be read: {error.message}") from error
+
+
+def _in_trace(settings: ModelSettings | None) -> ModelSettings | None:
+    """Return settings by which a request carries the trace that it belongs to, and the baggage."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    if not carrier:
+        return settings
+    settings = settings or {}
+    return {**settings, "extra_headers": {**settings.get("extra_headers", {}), **carrier}}
 
 
 def _host_of(url: str) -> str:

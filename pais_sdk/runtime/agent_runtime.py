@@ -16,7 +16,7 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset
 
 from .._loop import loop_thread
-from ..errors import ConfigurationError, DelegationLoopError
+from ..errors import ConfigurationError, DelegationLoopError, OverloadedError
 from ..events import RunOutcome
 from ..mcp import MCPServerStatus
 from ..memory import LocalMemory, Memory, OnBusy, check_session_id
@@ -30,6 +30,7 @@ from .lifetime import Home, HomeGoneError, Lifetime, loop_ended
 from .limits import check_id, check_limits
 from .mcp_servers import statuses_among, version_among
 from .request import Prompt, RunOptions, RunRequest, check_request
+from .run_telemetry import RunTelemetry
 from .stream import RunStream, finished
 from .tool_list import ToolList
 
@@ -206,6 +207,7 @@ class AgentRuntime(Generic[OutputT]):
             store: False keeps nothing of this run.
             owner: Anything; `cancel_all(owner)` cancels the runs of one owner.
             chain: The ids of the agents that delegated to each other until this run, the first one first.
+            surface: What the call came through, for telemetry: a short word, `python` if left out.
 
         Raises:
             InvalidRequestError: An argument is wrong.
@@ -222,6 +224,7 @@ class AgentRuntime(Generic[OutputT]):
         try:
             await exchange.home.call(lambda: asyncio.wait([exchange.ended]))
         except HomeGoneError:
+            exchange.lost()
             raise loop_ended() from None
         except asyncio.CancelledError:
             if self.on_disconnect == "cancel" or not exchange.started.done():
@@ -308,10 +311,28 @@ class AgentRuntime(Generic[OutputT]):
 
     async def begin(self, request: RunRequest, *, until_held: bool = True) -> Exchange:
         """Start a run and return, as a rule when its session is held; then it raises what keeps it from beginning."""
-        return await self._exchanges.begin(request, until_held=until_held)
+        telemetry = RunTelemetry(self.name, request.surface, request.session_id, read=until_held)
+        try:
+            return await self._exchanges.begin(request, telemetry, until_held=until_held)
+        except BaseException as error:
+            telemetry.given_up(error)
+            raise
+
+    def check_admission(self, scope: str | None, *, surface: str) -> None:
+        """Raise OverloadedError where a run of this scope would be refused at once; then it is a run that was refused.
+
+        For surfaces that would have work before they can call for the run.
+        """
+        try:
+            self.admission.check(scope)
+        except OverloadedError as error:
+            RunTelemetry(self.name, surface).given_up(error)
+            raise
 
     def _check(self, prompt: Prompt, options: RunOptions, *, streaming: bool) -> RunRequest:
         request = check_request(prompt, options, efforts=self._efforts, timeout_s=self._timeout_s, streaming=streaming)
         if self.id in request.chain:
-            raise DelegationLoopError(self.name)
+            error = DelegationLoopError(self.name)
+            RunTelemetry(self.name, request.surface, request.session_id).given_up(error)
+            raise error
         return request

@@ -8,20 +8,11 @@ import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
 from pydantic_ai import CancellationToken, capture_run_messages
-from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, RunCancelled, RunTimedOut, UsageLimitExceeded
-from pydantic_ai.messages import (
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    ToolCallPart,
-    UserPromptPart,
-    repair_messages,
-)
+from pydantic_ai.exceptions import RunCancelled, RunTimedOut, UsageLimitExceeded
+from pydantic_ai.messages import ModelMessage, repair_messages
 from pydantic_ai.usage import RunUsage
 from pydantic_core import to_json
 
@@ -30,13 +21,15 @@ from .._shield import to_its_end
 from ..errors import MemoryUnavailableError, RunCancelledError
 from ..events import RunEnded, RunOutcome, RunStarted, StopReason
 from ..memory import Memory, MemoryEvent, MemorySession
-from ..traces import RunTrace
 from .channel import Channel
 from .ended import model_error_in
+from .ending import Ending, exception_of, log_failure
 from .lifetime import Home
 from .narration import Narration, text_of
 from .request import RunRequest
+from .run_messages import answerable, finish_reason, with_prompt
 from .run_task import RunTask
+from .run_telemetry import RunTelemetry
 
 if TYPE_CHECKING:
     from .agent_runtime import AgentRuntime
@@ -50,18 +43,6 @@ def current_exchange() -> Exchange | None:
     return _current.get()
 
 
-@dataclass
-class _Ending:
-    """How the agent's part of a run ended."""
-
-    stop_reason: StopReason
-    messages: list[ModelMessage]
-    output: Any = None
-    error: Exception | None = None
-    interrupt: BaseException | None = None
-    """The cancellation of the task itself; it goes on when everything is stored."""
-
-
 class Exchange:
     """Made on the runtime's loop, where it begins at once; everything here runs there, except `cancel`.
 
@@ -70,14 +51,22 @@ class Exchange:
         request: What is wanted.
         home: The opening of the runtime that it belongs to.
         on_end: Called in its last step.
+        telemetry: Is told what becomes of it.
     """
 
     def __init__(
-        self, runtime: AgentRuntime[Any], request: RunRequest, home: Home, on_end: Callable[[Exchange], None]
+        self,
+        runtime: AgentRuntime[Any],
+        request: RunRequest,
+        home: Home,
+        on_end: Callable[[Exchange], None],
+        telemetry: RunTelemetry,
     ) -> None:
         self.home = home
         self.request = request
         self.run_id = str(uuid.uuid4())
+        self.telemetry = telemetry
+        telemetry.taken_up(self.run_id)
         self.started: asyncio.Future[None] = home.loop.create_future()
         # Done with the task, which has no callbacks for the same reason as a short name.
         self.ended: asyncio.Future[None] = home.loop.create_future()
@@ -88,13 +77,27 @@ class Exchange:
         self._began = time.monotonic()
         self.events = Channel()
         self._waiting = True  # for its session, its place and its arguments; then the token is what cancels it
-        self._narration = Narration(self.events, tells_text=runtime.arguments.speaks_text)
+        self._refusal: Exception | None = None
+        self._narration = Narration(
+            self.events, tells_text=runtime.arguments.speaks_text, on_first=telemetry.first_token
+        )
         self.task = RunTask(self._run(), loop=home.loop, name=f"run {self.run_id}")
 
     def cancel(self) -> None:
         """Ask the run to stop; it still stores what it did. Callable on any thread, as often as one likes."""
         self._token.cancel()
         self.home.loop.call_soon_threadsafe(self._cancel_waiting)
+
+    def leave_unread(self, *, cancel: bool) -> None:
+        """Drop the events that come, for nobody reads them any more; called on the loop."""
+        self.events.close()
+        if cancel:
+            self.cancel()
+
+    def lost(self) -> None:
+        """Take note that it cannot end by itself, where its loop runs no more."""
+        if not self.home.loop.is_running():
+            self.telemetry.ended(None)
 
     def _cancel_waiting(self) -> None:
         """Cancel what the token does not reach: the wait in a queue, and the making of the run's arguments."""
@@ -104,31 +107,40 @@ class Exchange:
 
     async def _run(self) -> None:
         """Carry the run out; sets `started`, with the error where it does not come to that, and then `outcome`."""
+        self.task.has_begun = True
+        self.telemetry.make_current()
         try:
             await self._admitted()
         except asyncio.CancelledError:
-            self._over(_Ending("cancelled", []))
+            self._over(Ending("cancelled", []))
             raise
         except Exception as error:  # noqa: BLE001 - the task ends here; the error goes to whoever waits for it
             if not self.started.done():
                 self._refuse(error)
             elif self.outcome is None:
                 _log.exception("run %s of session %r broke off", self.run_id, self.request.session_id)
-                self._over(_Ending("error", [], error=error))
+                self._over(Ending("error", [], error=error))
             else:  # the run is stored; only giving the session free went wrong, and its hold runs out by itself
                 _log.exception("session %r could not be given free", self.request.session_id)
         else:
             assert self.outcome is not None
         finally:
-            if self.outcome is not None:
-                self.events.end(RunEnded(self.outcome))
-            self._on_end(self)
-            if not self.home.loop.is_closed():  # what an abandoned loop left is closed some time later
-                if not self.started.done():
-                    self._refuse(RuntimeError("the run broke off before it began"))
-                self.ended.set_result(None)
+            try:
+                self.telemetry.ended(self.outcome, self._refusal)
+            finally:
+                self._end()
 
-    def _over(self, ending: _Ending) -> None:
+    def _end(self) -> None:
+        """Tell whoever waits for the end; the last step of the task."""
+        if self.outcome is not None:
+            self.events.end(RunEnded(self.outcome))
+        self._on_end(self)
+        if not self.home.loop.is_closed():  # what an abandoned loop left is closed some time later
+            if not self.started.done():
+                self._refuse(RuntimeError("the run broke off before it began"))
+            self.ended.set_result(None)
+
+    def _over(self, ending: Ending) -> None:
         """Set the outcome of a run that ended before or after its conversation, where it has none yet."""
         if self.outcome is None:
             self.outcome = self._outcome(ending, "", RunUsage())
@@ -136,6 +148,7 @@ class Exchange:
             self._refuse(RunCancelledError("the run was cancelled before it began", self.outcome))
 
     def _refuse(self, error: Exception) -> None:
+        self._refusal = error
         self.started.set_exception(error)
         self.started.exception()  # seen here, in case that nobody waits for it any more
 
@@ -150,6 +163,7 @@ class Exchange:
                 session.on_interrupt = self.cancel
                 async with runtime.admission.place():
                     self._began = time.monotonic()
+                    self.telemetry.placed()
                     self.started.set_result(None)
                     if request.streaming:
                         self.events.put_now(RunStarted(request.session_id, self.run_id))
@@ -172,7 +186,7 @@ class Exchange:
     async def _held(self, session: MemorySession, memory: Memory) -> None:
         request = self.request
         usage = RunUsage()
-        history = _answerable(session.history if request.history is None else list(request.history))
+        history = answerable(session.history if request.history is None else list(request.history))
         ending = await self._converse(history, memory, usage)
         if ending.stop_reason in ("end_turn", "max_steps"):
             self._runtime.model_status = "ok"
@@ -186,7 +200,7 @@ class Exchange:
         if ending.interrupt is not None:
             raise ending.interrupt
 
-    def _outcome(self, ending: _Ending, text: str, usage: RunUsage) -> RunOutcome[Any]:
+    def _outcome(self, ending: Ending, text: str, usage: RunUsage) -> RunOutcome[Any]:
         return RunOutcome(
             session_id=self.request.session_id,
             run_id=self.run_id,
@@ -197,16 +211,16 @@ class Exchange:
             messages=ending.messages,
             error=ending.error,
             duration_s=time.monotonic() - self._began,
-            trace=_trace(),
-            finish_reason=_finish_reason(ending.messages),
+            trace=self.telemetry.trace,
+            finish_reason=finish_reason(ending.messages),
         )
 
-    async def _converse(self, history: list[ModelMessage], memory: Memory, usage: RunUsage) -> _Ending:
+    async def _converse(self, history: list[ModelMessage], memory: Memory, usage: RunUsage) -> Ending:
         request = self.request
         captured: list[ModelMessage] = []
 
-        def ended(stop_reason: StopReason, error: Exception | None = None) -> _Ending:
-            return _Ending(stop_reason, repair_messages(self._kept(captured)), error=error)
+        def ended(stop_reason: StopReason, error: Exception | None = None) -> Ending:
+            return Ending(stop_reason, repair_messages(self._kept(captured)), error=error)
 
         limit = asyncio.timeout(request.timeout_s if self._runtime.arguments.may_wait else None)
         began = time.monotonic()
@@ -241,39 +255,19 @@ class Exchange:
         except BaseException as error:  # noqa: BLE001 - whatever the agent raises is how its run ended
             if limit.expired():
                 return ended("timeout")
-            if not isinstance(error, Exception):  # of a tool that wants to end the process, for one
-                error = RuntimeError(f"something in the agent raised {type(error).__name__}").with_traceback(
-                    error.__traceback__
-                )
-            # Of the model's or the output's failure the text is not logged: it may quote what was said.
-            expected = isinstance(error, AgentRunError)
-            model_error = model_error_in(error)
-            status = f" ({model_error.status_code})" if isinstance(model_error, ModelHTTPError) else ""
-            _log.warning(
-                "run %s of session %r failed: %s%s",
-                *(self.run_id, request.session_id, type(model_error or error).__name__, status),
-                exc_info=None if expected else error,
-            )
-            _log.debug("run %s failed: %r", self.run_id, error)
-            trace.get_current_span().record_exception(error)
+            error = exception_of(error)
+            log_failure(error, self.run_id, request.session_id)
             return ended("error", error)
         finally:
             self._waiting = False
-        return _Ending("end_turn", self._kept(result.new_messages()), output=result.output)
+        return Ending("end_turn", self._kept(result.new_messages()), output=result.output)
 
     def _kept(self, seen: list[ModelMessage]) -> list[ModelMessage]:
         """Return the messages of this run, always with what the user said, even where the agent trims its history."""
         messages = [message for message in seen if message.run_id == self.run_id]
-        prompt = self.request.prompt
-        requests = [message for message in messages if isinstance(message, ModelRequest)]
-        if prompt is None or any(isinstance(part, UserPromptPart) for request in requests for part in request.parts):
-            return messages
-        said = UserPromptPart(prompt if isinstance(prompt, str) else list(prompt))
-        if messages and messages[0].timestamp is not None:
-            said.timestamp = min(said.timestamp, messages[0].timestamp)
-        return [ModelRequest([said], run_id=self.run_id, conversation_id=self.request.session_id), *messages]
+        return with_prompt(messages, self.request.prompt, self.run_id, self.request.session_id)
 
-    def _text(self, ending: _Ending) -> tuple[str, _Ending]:
+    def _text(self, ending: Ending) -> tuple[str, Ending]:
         """Return the text of the answer, telling it now where it could not be told before."""
         if self._runtime.arguments.speaks_text:
             return (self._narration.text if self.request.streaming else text_of(ending.messages)), ending
@@ -283,14 +277,14 @@ class Exchange:
             text = ending.output if isinstance(ending.output, str) else to_json(ending.output).decode()
         except ValueError as error:
             _log.warning("the output of run %s cannot be written as JSON", self.run_id, exc_info=error)
-            return "", _Ending("error", ending.messages, error=error)
+            return "", Ending("error", ending.messages, error=error)
         if self.request.streaming:
             self._narration.tell_output(text)
         return text, ending
 
     async def _store(
-        self, session: MemorySession, messages: list[ModelMessage], ending: _Ending, usage: RunUsage
-    ) -> _Ending:
+        self, session: MemorySession, messages: list[ModelMessage], ending: Ending, usage: RunUsage
+    ) -> Ending:
         annotations: list[MemoryEvent] = []
         if ending.error is not None:
             content = {"error": type(ending.error).__name__}
@@ -305,22 +299,5 @@ class Exchange:
             _log.error("run %s of session %r could not be stored", self.run_id, self.request.session_id, exc_info=error)
             lost = error if isinstance(error, MemoryUnavailableError) else MemoryUnavailableError("the memory failed")
             lost.__cause__ = lost.__cause__ or (None if lost is error else error)
-            return _Ending("error", ending.messages, error=lost, interrupt=ending.interrupt)
+            return Ending("error", ending.messages, error=lost, interrupt=ending.interrupt)
         return ending
-
-
-def _answerable(history: list[ModelMessage]) -> list[ModelMessage]:
-    """Close the tool calls that a run left open when it was stopped; a prompt cannot follow them as they are."""
-    last = history[-1] if history else None
-    open_calls = isinstance(last, ModelResponse) and any(isinstance(part, ToolCallPart) for part in last.parts)
-    return repair_messages(history) if open_calls else history
-
-
-def _finish_reason(messages: list[ModelMessage]) -> str | None:
-    last = next((message for message in reversed(messages) if isinstance(message, ModelResponse)), None)
-    return None if last is None else last.finish_reason
-
-
-def _trace() -> RunTrace | None:
-    context = trace.get_current_span().get_span_context()
-    return RunTrace(trace.format_trace_id(context.trace_id)) if context.is_valid else None

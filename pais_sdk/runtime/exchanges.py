@@ -13,6 +13,7 @@ from .stream import finished
 if TYPE_CHECKING:
     from .agent_runtime import AgentRuntime
     from .request import RunRequest
+    from .run_telemetry import RunTelemetry
 
 
 class Exchanges:
@@ -25,19 +26,25 @@ class Exchanges:
 
     def forget_the_gone(self) -> None:
         """Drop those that ended with their loop before they could end by themselves."""
-        self._running -= {exchange for exchange in self._running if exchange.home.over}
+        gone = {exchange for exchange in self._running if exchange.home.over}
+        self._running -= gone
+        for exchange in gone:
+            exchange.lost()
 
-    async def begin(self, request: RunRequest, *, until_held: bool) -> Exchange:
+    async def begin(self, request: RunRequest, telemetry: RunTelemetry, *, until_held: bool) -> Exchange:
         """Start an exchange, from any loop.
 
         Args:
             request: What is wanted of it.
+            telemetry: Is told what becomes of it.
             until_held: Whether to wait until its session is held, and to raise what keeps it from that.
         """
         begun: list[Exchange] = []
         given_up = threading.Event()
         try:
-            await self._lifetime.call(lambda home: self._begin(request, home, begun, given_up, until_held=until_held))
+            await self._lifetime.call(
+                lambda home: self._begin(request, telemetry, home, begun, given_up, until_held=until_held)
+            )
         except asyncio.CancelledError:
             given_up.set()  # before the look at the list: there, the list is written first, and then this is looked at
             for exchange in begun:  # it began on another loop just when we gave up: nobody will read or leave it
@@ -47,10 +54,17 @@ class Exchanges:
         return begun[0]
 
     async def _begin(
-        self, request: RunRequest, home: Home, begun: list[Exchange], given_up: threading.Event, *, until_held: bool
+        self,
+        request: RunRequest,
+        telemetry: RunTelemetry,
+        home: Home,
+        begun: list[Exchange],
+        given_up: threading.Event,
+        *,
+        until_held: bool,
     ) -> None:
         """Start it on its loop and put it into `begun`; `given_up` is set where nobody wants it any more."""
-        exchange = Exchange(self._runtime, request, home, self._running.discard)
+        exchange = Exchange(self._runtime, request, home, self._running.discard, telemetry)
         self._running.add(exchange)
         if until_held:
             try:
@@ -61,8 +75,7 @@ class Exchanges:
                 raise
         begun.append(exchange)
         if given_up.is_set():
-            exchange.cancel()
-            exchange.events.close()
+            exchange.leave_unread(cancel=True)
 
     def cancel(self, session_id: str, scope: str | None) -> bool:
         """Cancel those of one session; returns whether there were any."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 from pydantic_ai import RunContext
@@ -34,12 +34,14 @@ class Narration:
     Args:
         channel: Takes each event, and waits where the reader is slower than the run.
         tells_text: Whether the agent's output is text; the text on the way to other output is not the answer.
+        on_first: Called before the first piece of such text, or of the thinking before it, is told.
     """
 
-    def __init__(self, channel: Channel, *, tells_text: bool) -> None:
+    def __init__(self, channel: Channel, *, tells_text: bool, on_first: Callable[[], None]) -> None:
         self._channel = channel
         self._emit = channel.put
         self._tells_text = tells_text
+        self._on_first: Callable[[], None] | None = on_first if tells_text else None
         self._pieces: list[str] = []
         self._text_step = 0
         self._tool_step = 0
@@ -59,14 +61,14 @@ class Narration:
                     if delta.content_delta:
                         await self._tell_text(delta.content_delta, step)
                 elif isinstance(delta, ThinkingPartDelta) and delta.content_delta:
-                    await self._emit(ThinkingDelta(delta.content_delta))
+                    await self._tell_thinking(delta.content_delta)
             elif isinstance(event, PartStartEvent):
                 part = event.part
                 if isinstance(part, TextPart):
                     if part.content:
                         await self._tell_text(part.content, step)
                 elif isinstance(part, ThinkingPart) and part.content:
-                    await self._emit(ThinkingDelta(part.content))
+                    await self._tell_thinking(part.content)
             elif isinstance(event, FunctionToolCallEvent):
                 if step != self._last_calling_step:
                     self._last_calling_step, self._tool_step = step, self._tool_step + 1
@@ -95,7 +97,19 @@ class Narration:
             text = BETWEEN_STEPS + text if self._pieces else text
             self._text_step = step
         self._pieces.append(text)
+        if self._on_first is not None:
+            self._first()
         await self._emit(TextDelta(text))
+
+    async def _tell_thinking(self, text: str) -> None:
+        if self._on_first is not None:
+            self._first()
+        await self._emit(ThinkingDelta(text))
+
+    def _first(self) -> None:
+        on_first, self._on_first = self._on_first, None
+        assert on_first is not None
+        on_first()
 
 
 def text_of(messages: list[ModelMessage]) -> str:

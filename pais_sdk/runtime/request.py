@@ -14,6 +14,8 @@ from ..errors import InvalidRequestError
 from ..memory import check_session_id, new_session_id
 from .efforts import Efforts
 
+_LONGEST_SURFACE = 32
+
 Prompt = str | Sequence[UserContent] | None
 
 
@@ -35,6 +37,7 @@ class RunOptions(TypedDict, total=False):
     store: bool
     owner: object
     chain: Sequence[str]
+    surface: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class RunRequest:
     store: bool
     owner: object
     chain: tuple[str, ...]
+    surface: str
     streaming: bool
 
 
@@ -93,5 +97,16 @@ def check_request(
         store=options.get("store", True),
         owner=options.get("owner"),
         chain=tuple(options.get("chain", ())),
+        surface=_surface(options.get("surface", "python")),
         streaming=streaming,
     )
+
+
+def _surface(name: str) -> str:
+    # It is a label of metrics, so it must not be an id, nor what a client sends.
+    if len(name) > _LONGEST_SURFACE or not (name.isascii() and name.isidentifier()):
+        raise InvalidRequestError(
+            f"surface must be a word of at most {_LONGEST_SURFACE} letters, digits and underscores, not {name!r}",
+            param="surface",
+        )
+    return name

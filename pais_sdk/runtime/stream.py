@@ -32,6 +32,7 @@ class RunStream(Generic[OutputT]):
         self._exchange: Exchange | None = None
         self._ended = False
         self._cancelled = False
+        self._left = False
         self._coming: Future[RunEvent] | None = None
 
     @property
@@ -67,10 +68,26 @@ class RunStream(Generic[OutputT]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         exchange = self._exchange
-        if exchange is None or (self._ended and exchange.task.done()):
+        if exchange is None:
             return
-        if not exchange.home.over:
-            await exchange.home.call(self._leave)
+        try:
+            if not exchange.home.over and not (self._ended and exchange.task.done()):
+                await exchange.home.call(self._leave)
+        finally:
+            self._left = True
+            if exchange.home.over:
+                exchange.lost()
+            exchange.telemetry.reader_left()
+
+    def __del__(self) -> None:
+        exchange = self._exchange
+        if exchange is None or self._left:
+            return
+        try:  # not at once: garbage is collected in the middle of anything, and on any thread
+            exchange.home.loop.call_soon_threadsafe(_leave_behind, exchange, self._cancels)
+        except RuntimeError:  # nothing runs there any more
+            exchange.lost()
+            exchange.telemetry.reader_left()
 
     def __aiter__(self) -> Self:
         return self
@@ -99,12 +116,19 @@ class RunStream(Generic[OutputT]):
     async def _leave(self) -> None:
         exchange = self._exchange
         assert exchange is not None
-        exchange.events.close()
-        if not self._ended:
-            if self._runtime.on_disconnect == "finish":
-                return
-            exchange.cancel()
-        await finished(exchange.task)
+        exchange.leave_unread(cancel=self._cancels)
+        if self._ended or self._cancels:
+            await finished(exchange.task)
+
+    @property
+    def _cancels(self) -> bool:
+        """Whether leaving now cancels the run."""
+        return not self._ended and self._runtime.on_disconnect == "cancel"
+
+
+def _leave_behind(exchange: Exchange, cancel: bool) -> None:
+    exchange.leave_unread(cancel=cancel)
+    exchange.telemetry.reader_left()
 
 
 async def finished(task: asyncio.Task[Any]) -> None:

@@ -91,7 +91,8 @@ class ToolList:
     def _begin(self) -> _Listing:
         # An empty context: it is for all who ask, and belongs to none of their traces.
         untraced = contextvars.Context()
-        untraced.run(context.attach, trace.set_span_in_context(_UNTRACED, context.Context()))
+        silent = context.set_value("suppress_instrumentation", True, context.Context())  # heeded by HTTP clients' spans
+        untraced.run(context.attach, trace.set_span_in_context(_UNTRACED, silent))
         task = asyncio.get_running_loop().create_task(self._listed(), context=untraced)
         task.add_done_callback(_hear_of_error)
         return _Listing(task, self._version(), self._clock())

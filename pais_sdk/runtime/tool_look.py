@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
 from pydantic_ai import RunContext
 from pydantic_ai.agent import AbstractAgent
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, Instrumentation
 from pydantic_ai.exceptions import SkipModelRequest
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models import ModelRequestContext
+from pydantic_ai.models.instrumented import InstrumentationSettings
 from pydantic_ai.tools import ToolDefinition
 
 QUESTION = "What can you do?"
@@ -23,7 +26,11 @@ async def look_at_tools(agent: AbstractAgent[Any, Any], arguments: Mapping[str, 
     The model is not asked, and no hook hears of an error: the run is left like a loop, with `break`.
     """
     look = _Look()
-    arguments = {**arguments, "capabilities": [*(arguments["capabilities"] or ()), look]}
+    # Takes the place of whatever would record the run, which is none that anybody asked for.
+    silent = Instrumentation(
+        InstrumentationSettings(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+    )
+    arguments = {**arguments, "capabilities": [*(arguments["capabilities"] or ()), silent, look]}
     if arguments["model"] is None and agent.model is None:
         from pydantic_ai.models.test import TestModel
 

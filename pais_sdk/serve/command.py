@@ -52,10 +52,11 @@ def run_target(
     load_env_file(env_file)
 
     from ..settings import Settings
+    from .logging_setup import configure_logging
 
     inherited = None if worker is None else Worker.parse(worker)  # before the agent can start a process
     settings = Settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     if worker is None and settings.agent_workers > 1:
         from .workers import run_workers
 
@@ -143,12 +144,3 @@ def load_env_file(path: str | None) -> None:
             load_dotenv(file, override=False)
         except UnicodeDecodeError:
             raise ConfigurationError(f"{str(file)!r} is not in UTF-8; write it again in UTF-8") from None
-
-
-def configure_logging(level: str) -> None:
-    """Log to stderr."""
-    logging.addLevelName(5, "TRACE")
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s - %(name)s - %(levelname)s - %(message)s")
-    if logging.getLogger().level > logging.DEBUG:
-        for library in ("httpx", "httpx2", "mcp"):  # a line for each request, with session ids
-            logging.getLogger(library).setLevel(logging.WARNING)

@@ -31,6 +31,7 @@ from .auth import Authenticate
 from .chat import ChatEndpoint
 from .errors import WireError, cut_off, error_response, invalid, stopping
 from .gate import Gate
+from .http_telemetry import HttpTelemetry
 from .in_flight import InFlight
 from .openapi import DescriptionEndpoints
 from .probes import ProbeEndpoints
@@ -52,7 +53,7 @@ class AgentServer:
             in. In place of AGENT_API_KEYS. A sync one runs on the event loop and must not block.
 
     Raises:
-        ConfigurationError: The keys or origins of the settings cannot be used.
+        ConfigurationError: The keys, origins or excluded URLs of the settings cannot be used.
         MissingExtraError: AGENT_A2A is true, and the extra `a2a` is not installed.
     """
 
@@ -76,23 +77,24 @@ class AgentServer:
         agent, probes = AgentEndpoints(self), ProbeEndpoints(self)
         sessions, description = SessionEndpoints(runtime), DescriptionEndpoints(self)
         before = self.gate.before
+        routes = [
+            Route("/v1/chat/completions", before(chat.handle), methods=["POST"]),
+            Route("/v1/models", before(agent.models)),
+            Route("/v1/models/{model_id:path}", before(agent.model)),
+            Route("/memory/sessions", before(sessions.list)),
+            Route("/memory/sessions/{session_id}", before(sessions.delete), methods=["DELETE"]),
+            Route("/memory/events", before(sessions.events)),
+            Route("/tools", before(agent.tools)),
+            Route("/.well-known/agent.json", agent.card),
+            Route("/.well-known/agent-card.json", agent.a2a_card),
+            Route("/health", probes.health),
+            Route("/ready", probes.ready),
+            Route("/openapi.json", description.document),
+            Route("/docs", description.page),
+            *([Route("/", before(self.a2a.handle), methods=["POST"])] if self.a2a_on else ()),
+        ]
         self._app = Starlette(
-            routes=[
-                Route("/v1/chat/completions", before(chat.handle), methods=["POST"]),
-                Route("/v1/models", before(agent.models)),
-                Route("/v1/models/{model_id:path}", before(agent.model)),
-                Route("/memory/sessions", before(sessions.list)),
-                Route("/memory/sessions/{session_id}", before(sessions.delete), methods=["DELETE"]),
-                Route("/memory/events", before(sessions.events)),
-                Route("/tools", before(agent.tools)),
-                Route("/.well-known/agent.json", agent.card),
-                Route("/.well-known/agent-card.json", agent.a2a_card),
-                Route("/health", probes.health),
-                Route("/ready", probes.ready),
-                Route("/openapi.json", description.document),
-                Route("/docs", description.page),
-                *([Route("/", before(self.a2a.handle), methods=["POST"])] if self.a2a_on else ()),
-            ],
+            routes=routes,
             exception_handlers={
                 HTTPException: _not_routed,
                 ClientDisconnect: _gone,
@@ -103,7 +105,7 @@ class AgentServer:
             lifespan=self._lifespan,
         )
         self._app.router.redirect_slashes = False  # a wrong path is an error object, not a redirect
-        self._served = self.gate.origins.with_cors(self._app)
+        self._served = HttpTelemetry(self.gate.origins.with_cors(self._app), routes, self.settings)
         self.stopping = False
         """Whether no more runs are taken."""
         self._started: AsyncExitStack | None = None

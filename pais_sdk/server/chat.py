@@ -27,6 +27,7 @@ from .patient_send import PatientSend
 if TYPE_CHECKING:
     from .app import AgentServer
 
+_SURFACE = "chat_completions"
 _STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
@@ -82,7 +83,7 @@ class ChatEndpoint:
         """Raise what keeps a run of this caller from beginning now, whatever it is about."""
         if self._server.stopping:
             raise stopping()
-        self._runtime.admission.check(scope_of(request))
+        self._runtime.check_admission(scope_of(request), surface=_SURFACE)
 
     def _run_arguments(self, request: Request, chat: ChatRequest, session_id: str | None) -> tuple[Any, RunOptions]:
         if session_id is None and chat.session_id is not None:
@@ -97,6 +98,7 @@ class ChatEndpoint:
             "metadata": chat.metadata,
             "store": chat.store is not False,
             "owner": self._server,
+            "surface": _SURFACE,
         }
         if session_id is None:
             options["history"] = conversation.history

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 from .._listen import claim_socket, is_loopback, serve_socket, url_of
 
 if TYPE_CHECKING:
+    from ..telemetry import Telemetry
     from .app import AgentServer
 
 _log = logging.getLogger("pais_sdk.server")
 _LAST_RESORT_S = 6.0
 _AT_ONCE_S = 2.0
 _CUT_S = 0.2
+_FLUSH_S = 5.0
+_LEAVING_S = 0.5
+_LOOK_S = 0.05
 
 
 def run_server(
@@ -36,6 +41,8 @@ def run_server(
 ) -> None:
     """Serve until SIGINT or SIGTERM, and answer first what was begun, as far as AGENT_GRACE_SECONDS allow.
 
+    Telemetry is set up where the environment asks for it, and what it still holds at the end is sent.
+
     Args:
         server: Opened here, and closed again.
         host: In place of the settings'.
@@ -43,21 +50,30 @@ def run_server(
         listener: A socket that listens already, in place of both.
         orphaned: A file descriptor whose end of file counts as a signal: the other end is with a parent process.
         started: Called once, when requests are taken.
+
+    Raises:
+        MissingExtraError: OTEL_ENABLED=true, and the extra `otel` is not installed.
     """
     if listener is None:
         listener = claim_socket(*server.settings.address(host, port))
     server.gate.listens_on(listener.getsockname()[0])
     process = _Process(server, listener, orphaned, started)
     try:
-        with listener, process.hearing_signals(), asyncio.Runner() as runner:  # closes a listener that never served
-            runner.run(process.serve())
-    except asyncio.CancelledError:
-        _log.warning("agent %r was ended before it had opened", server.runtime.name)
-        return
+        with listener, process.hearing_signals(), process.telling():  # closes a listener that never served
+            _run(process, server.runtime.name)
     finally:
         for timer in process.timers:
             timer.cancel()
-    _log.info("agent %r has stopped", server.runtime.name)
+
+
+def _run(process: _Process, name: str) -> None:
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(process.serve())
+    except asyncio.CancelledError:
+        _log.warning("agent %r was ended before it had opened", name)
+    else:
+        _log.info("agent %r has stopped", name)
 
 
 class _Unawaited(ThreadPoolExecutor):
@@ -79,6 +95,7 @@ class _Process:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop, self._at_once = asyncio.Event(), asyncio.Event()
         self._opened = self._told = self._told_again = False
+        self._left_behind_at = float("inf")
         self.timers: list[threading.Timer] = []
 
     @contextmanager
@@ -92,6 +109,30 @@ class _Process:
         finally:
             for number, handler in before.items():
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    @contextmanager
+    def telling(self) -> Generator[None]:
+        """Record what the block does, where the environment asks for it; send at its end what is not sent yet."""
+        from ..telemetry import telemetry_for_server
+
+        telemetry = telemetry_for_server(self._server.settings, self._server.runtime.name)
+        try:
+            yield
+        finally:
+            if telemetry is not None:
+                self._shut_down(telemetry)
+
+    def _shut_down(self, telemetry: Telemetry) -> None:
+        """Wait for it as long as there is time, which a second signal makes shorter."""
+        until = time.monotonic() + _FLUSH_S
+        timeout_s = min(_FLUSH_S, self._left_s())
+        shut_down = threading.Thread(target=telemetry.shutdown, kwargs={"timeout_s": timeout_s}, daemon=True)
+        shut_down.start()
+        while shut_down.is_alive() and (left_s := min(until - time.monotonic(), self._left_s())) > 0:
+            shut_down.join(min(_LOOK_S, left_s))
+
+    def _left_s(self) -> float:
+        return max(0.0, self._left_behind_at - _LEAVING_S - time.monotonic())
 
     async def serve(self) -> None:
         self._server.stopping = False
@@ -160,6 +201,7 @@ class _Process:
     def _end_within(self, seconds: float) -> None:
         timer = threading.Timer(seconds, _leave)
         timer.daemon = True
+        self._left_behind_at = min(self._left_behind_at, time.monotonic() + seconds)
         self.timers.append(timer)
         timer.start()
 

@@ -56,7 +56,6 @@ class Settings(TelemetrySettings):
         ConfigurationError: A value cannot be used; the text names the variable.
     """
 
-    agent_name: str | None = env("AGENT_NAME", text="The agent's name; unset, the agent's own, else `agent`.")
     agent_description: str | None = env("AGENT_DESCRIPTION", text="What the agent does, for its card.")
     agent_instructions: str | None = env("AGENT_INSTRUCTIONS", text="Added to the agent's own instructions.")
 

@@ -12,7 +12,8 @@ from .variables import names_of
 def environment_table() -> str:
     """Return all variables as a Markdown table: names in order of precedence, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    of_telemetry = TelemetrySettings.model_fields
+    of_telemetry = dict(TelemetrySettings.model_fields)
+    of_telemetry.pop("agent_name")  # which is the agent's above all
     own = {name: field for name, field in Settings.model_fields.items() if name not in of_telemetry}
     for field in [*own.values(), *of_telemetry.values()]:
         names = ", ".join(f"`{name}`" for name in names_of(field))

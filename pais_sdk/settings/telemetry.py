@@ -27,6 +27,7 @@ class TelemetrySettings(EnvironmentSettings):
         OTEL_INCLUDE_HTTP_CLIENT, OTEL_INSTRUMENTATION_VERSION and OTEL_EVENT_MODE are KAOS's.
     """
 
+    agent_name: str | None = env("AGENT_NAME", text="The agent's name; unset, the agent's own, else `agent`.")
     otel_enabled: bool | None = env(
         "OTEL_ENABLED",
         text="Whether traces, metrics and logs are exported; unset, where an endpoint below or LOGFIRE_TOKEN is set.",
@@ -66,6 +67,12 @@ class TelemetrySettings(EnvironmentSettings):
     otel_logs_exporter: Exporter = env(
         "OTEL_LOGS_EXPORTER", default="otlp", text="Where logs go, besides stderr: `otlp` or `none`."
     )
+    otel_metrics_exemplar_filter: Literal["always_off", "trace_based", "always_on"] = env(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        default="always_off",
+        text="Which measurements are exported with the trace they were made in: `always_off` (none), `trace_based` or "
+        "`always_on`.",
+    )
     otel_capture_content: bool = env(
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
         default=True,
@@ -99,7 +106,7 @@ class TelemetrySettings(EnvironmentSettings):
         text="Hands telemetry over to Logfire's own package, which must be installed; there is no other exporter then.",
     )
 
-    @field_validator(*_SIGNALS, *_PROTOCOLS, mode="before")
+    @field_validator(*_SIGNALS, *_PROTOCOLS, "otel_metrics_exemplar_filter", mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value

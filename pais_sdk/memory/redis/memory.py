@@ -56,6 +56,8 @@ class RedisMemory(LeasedMemory):
         ConfigurationError: A limit would keep nothing, or the prefix holds braces.
     """
 
+    telemetry_name = "redis"
+
     def __init__(
         self,
         client: RedisClient | UrlClient,

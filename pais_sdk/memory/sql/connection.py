@@ -36,6 +36,9 @@ class Dialect(ABC):
     connections: int
     """How many there are at most."""
 
+    telemetry_name: str
+    """What traces and metrics call it."""
+
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._words = {**self.words, "held": HELD.format_map(self.words), "seen": SEEN.format_map(self.words)}

@@ -73,6 +73,7 @@ class SQLMemory(LeasedMemory):
         retention = Retention(max_sessions=max_sessions, max_session_messages=max_session_messages, ttl_s=ttl_s)
         super().__init__(retention=retention, stateless_ttl_s=stateless_ttl_s, lease_s=lease_s)
         self._dialect = dialect_of(url)
+        self.telemetry_name = self._dialect.telemetry_name
         self._databases = PerLoop(self._open_database, Database.close)
         self._housekeeper = Housekeeper(retention)
         self._known: weakref.WeakKeyDictionary[Lease, SessionState] = weakref.WeakKeyDictionary()

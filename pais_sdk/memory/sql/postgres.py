@@ -46,6 +46,7 @@ class PostgresDialect(Dialect):
     has_meta = "SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'pais_meta' AND pg_catalog.pg_table_is_visible(oid)"
     shared = True
     connections = 10
+    telemetry_name = "postgres"
 
     def pack_ids(self, ids: Sequence[str]) -> list[str]:
         return list(ids)

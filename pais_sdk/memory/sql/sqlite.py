@@ -68,6 +68,7 @@ class SqliteDialect(Dialect):
     has_meta = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pais_meta'"
     shared = False
     connections = 4
+    telemetry_name = "sqlite"
 
     def __init__(self, engine: AsyncEngine, engine_again: AsyncEngine) -> None:
         super().__init__(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -115,6 +116,8 @@ class _Opening:
 
     async def _own(self) -> None:
         try:
+            # Its own spans, a hundred for a task, are for those who ask for them; it looks when it is imported.
+            os.environ.setdefault("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", "false")
             module: Any = await asyncio.to_thread(import_module, f"{__package__}.service")  # half a second
             async with module.open_service(self._server) as service:
                 self._ready.set_result(service)

@@ -13,6 +13,7 @@ from .call import awaits_of, message_of, options_of, question_of
 from .stores import TaskStorage
 from .task_events import TaskEvents
 from .task_run import TaskRun
+from .telemetry import worked_on
 
 if TYPE_CHECKING:
     from ..app import AgentServer
@@ -45,12 +46,15 @@ class RuntimeExecutor(AgentExecutor):
         message = message_of(call)
         message.task_id, message.context_id = task_id, context_id
         events = TaskEvents(event_queue, task_id, context_id, message)
-        options: RunOptions = {**options_of(call), "session_id": context_id, "owner": self._server}
+        options: RunOptions = {**options_of(call), "session_id": context_id, "owner": self._server, "surface": "a2a"}
         run = TaskRun(self._server, events, question_of(call).prompt, options, awaits_of(call))
         self._runs[task_id] = run
         try:
-            with self._storage.working(task_id, cancelled=run.cancel):
-                await run.carry_out()
+            with worked_on(call, task_id, context_id) as work, self._storage.working(task_id, cancelled=run.cancel):
+                try:
+                    await run.carry_out()
+                finally:
+                    work.ended(run.state, run.error)
         finally:
             del self._runs[task_id]
             self.told.append(task_id)

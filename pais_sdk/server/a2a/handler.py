@@ -10,7 +10,15 @@ from a2a.server.agent_execution.active_task import ActiveTask
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.types.a2a_pb2 import AgentCard, Message, Part, SendMessageConfiguration, SendMessageRequest, Task
+from a2a.types.a2a_pb2 import (
+    AgentCard,
+    CancelTaskRequest,
+    Message,
+    Part,
+    SendMessageConfiguration,
+    SendMessageRequest,
+    Task,
+)
 from a2a.utils.errors import (
     ContentTypeNotSupportedError,
     InvalidParamsError,
@@ -30,6 +38,7 @@ from .parts import read_question
 from .stored import without_files
 from .stores import TaskStorage
 from .task_states import ENDED
+from .telemetry import cancelled, submitted
 
 if TYPE_CHECKING:
     from ..app import AgentServer
@@ -55,17 +64,27 @@ class TaskHandler(DefaultRequestHandler):
 
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         awaits: Awaits = "task" if params.configuration.return_immediately else "end"
-        checked = await self._checked(params, context, awaits)
         handler: Any = super()  # its methods are decorated, and so without types
-        return await handler.on_message_send(checked, context)
+        with submitted(context):
+            checked = await self._checked(params, context, awaits)
+            return await handler.on_message_send(checked, context)
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event]:
-        checked = await self._checked(params, context, "events")
         handler: Any = super()
-        async for event in handler.on_message_send_stream(checked, context):
-            yield event
+        with submitted(context):
+            checked = await self._checked(params, context, "events")
+            async for event in handler.on_message_send_stream(checked, context):
+                yield event
+
+    async def on_cancel_task(self, params: CancelTaskRequest, context: ServerCallContext) -> Task | None:
+        handler: Any = super()
+        with cancelled(params.id) as cancellation:
+            task: Task | None = await handler.on_cancel_task(params, context)
+            if task is not None:
+                cancellation.of(task)
+        return task
 
     async def stop(self) -> None:
         """End what runs, and return when it is stored."""

@@ -60,6 +60,9 @@ class TaskRun:
         self._waiting = anyio.CancelScope()
         self._stream: RunStream[Any] | None = None
         self._asked = self._cut = False
+        self.state = TaskState.TASK_STATE_WORKING
+        self.error: Exception | None = None
+        """Why it ended otherwise than well."""
         self.over = asyncio.Event()
         """Set when the last has been told."""
 
@@ -86,6 +89,9 @@ class TaskRun:
         late = asyncio.get_running_loop().call_later(_HELD_S, self._flush_late)
         try:
             await self._carry_out()
+        except asyncio.CancelledError:  # a2a-sdk found that another process has ended it
+            self.state = TaskState.TASK_STATE_CANCELED
+            raise
         finally:
             late.cancel()
 
@@ -153,12 +159,14 @@ class TaskRun:
         else:
             await self._pieces.end()
         await self._events.ended(TaskState.TASK_STATE_COMPLETED, metadata=_usage(outcome))
+        self.state = TaskState.TASK_STATE_COMPLETED
 
     async def _failed(self, error: Exception, outcome: RunOutcome[Any] | None) -> None:
         await self._pieces.flush()
         state, told = self._told(error, began=outcome is not None)
         message = None if state == TaskState.TASK_STATE_CANCELED else told.message
         await self._events.ended(state, message, {**_usage(outcome), **cast("dict[str, Any]", told.body)})
+        self.state, self.error = state, error
 
     def _told(self, error: Exception, *, began: bool) -> tuple[TaskState, WireError]:
         """Return how a task ended whose run ended otherwise than well, and what its clients hear of it."""

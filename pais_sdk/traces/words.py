@@ -1,0 +1,52 @@
+"""What is written of a span, in text and in HTML."""
+
+from __future__ import annotations
+
+from .span import TraceSpan
+
+_MAX_NAME = 80
+
+
+def label_of(span: TraceSpan) -> str:
+    """Return the span's name, with its agent where the name does not tell it."""
+    agent = span.attributes.get("agent.name")
+    name = f"{span.name} ({agent})" if agent is not None and str(agent) not in span.name else span.name
+    return _line(name)
+
+
+def time_of(span: TraceSpan) -> str:
+    """Return how long it took."""
+    return "still runs" if span.duration_s is None else seconds(span.duration_s)
+
+
+def seconds(value: float) -> str:
+    """Return a time in two or three digits."""
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
+    if value < 0.01:
+        return f"{value * 1000:.1f} ms"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+
+
+def tokens_of(span: TraceSpan) -> str:
+    """Return the tokens that it took, or nothing."""
+    if span.input_tokens is None and span.output_tokens is None:
+        return ""
+    return f"{span.input_tokens or 0} in, {span.output_tokens or 0} out"
+
+
+def failure_of(span: TraceSpan) -> str:
+    """Return that it failed and with what, in one line, or nothing."""
+    if not span.failed:
+        return ""
+    why = span.attributes.get("error.type") or span.error
+    return f"failed: {_line(str(why))}" if why else "failed"
+
+
+def cut(text: str, size: int) -> str:
+    """Return a text of at most so many characters, with a mark where some are missing."""
+    return text if len(text) <= size else f"{text[: size - 1]}…"
+
+
+def _line(text: str) -> str:
+    return cut("".join(char if char.isprintable() else " " for char in text), _MAX_NAME)
