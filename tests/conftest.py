@@ -9,6 +9,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 # Logfire's plugin for Pydantic would load OpenTelemetry's SDK into every process, and slow every validation down.
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+# As a server does it; here tests may import a2a first, and that is when it looks.
+os.environ.setdefault("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", "false")
 
 from pais_sdk import Settings
 

@@ -29,6 +29,9 @@ pytestmark = pytest.mark.anyio
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 OTHER_TRACE = "1" * 32
+OF_0_3 = {
+    "message": {"kind": "message", "role": "user", "messageId": "m", "parts": [{"kind": "text", "text": "hi"}]},
+}
 KAOS = {"message": {"role": "user", "parts": [{"type": "text", "text": "hi"}]}}
 
 
@@ -64,6 +67,8 @@ def trace_of(span: ReadableSpan) -> str:
         ("SendMessage", message()),
         ("SendMessage", {**message(), "configuration": {"returnImmediately": True}}),
         ("SendStreamingMessage", message()),
+        ("message/send", OF_0_3),
+        ("message/stream", OF_0_3),
         ("tasks/send", KAOS),
     ],
 )
@@ -78,7 +83,7 @@ async def test_a_task_is_its_submission_its_work_and_a_run_in_the_trace_of_the_r
         yield "ok"
 
     headers = of(TRACE)
-    if method == "tasks/send":
+    if params in (OF_0_3, KAOS):
         del headers["A2A-Version"]
     with fail_after(10):
         async with served(Agent(model_of(say))) as here:

@@ -168,3 +168,25 @@ async def test_a_server_hands_over_by_its_environment_alone_and_loses_nothing_at
     assert not [export for export in here.exports if export.path.startswith("/otlp")]
     assert TOKEN not in "".join(server.log)
     assert not [line for line in server.log if "WARNING" in line and "DEBUG_MOCK_RESPONSES" not in line]
+
+
+async def test_a_service_that_never_answers_holds_up_no_end(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("from pydantic_ai import Agent\nagent = Agent('test', name='served')\n")
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read(-1)
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as silent:
+        port: int = silent.sockets[0].getsockname()[1]
+        variables = {**Service(f"http://127.0.0.1:{port}").environment, "DEBUG_MOCK_RESPONSES": '["hello"]'}
+        with fail_after(60):
+            async with process(tmp_path, **variables) as server:
+                assert (await server.http.post(CHAT, json=body("hi"))).status_code == 200
+                await asked.wait()
+                server.stop()
+                with fail_after(10):  # its package would wait for 10 seconds, thrice
+                    assert await server.ended() == 0
+    assert "has stopped" in "".join(server.log)

@@ -109,7 +109,7 @@ async def test_every_line_is_a_record_with_its_trace_also_where_nothing_is_expor
     failed = of_loggers["pais_sdk.tools"]
     assert failed.get("exception", failed["message"]).endswith("ValueError: no\nbad")
     assert told[-1]["message"] == "agent 'telling' has stopped"
-    (odd_path,) = [record for record in told if "404" in record["message"]]
+    (odd_path,) = [record for record in told if " 404 " in record["message"]]  # ids have these digits, too
     assert (odd_path["trace_id"], odd_path["span_id"]) == ("0", "0")
 
 
@@ -122,6 +122,61 @@ async def test_an_error_that_ends_the_process_is_a_record_too(tmp_path: Path, li
     (record,) = records(log, line_format)
     assert (record["logger"], record["level"]) == ("pais_sdk.serve", "CRITICAL")
     assert record.get("exception", record["message"]).endswith("KeyError: 'nothing'")
+
+
+ENDING_AGENT = """
+import os
+import signal
+
+from pydantic_ai import Agent
+
+agent = Agent("test", name="ending")
+
+
+@agent.tool_plain
+async def end() -> str:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "soon"
+"""
+
+
+async def test_a_signal_belongs_to_no_request_also_where_it_is_heard_in_the_midst_of_one(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(ENDING_AGENT)
+    script = json.dumps([{"tool_calls": [{"name": "end", "arguments": {}}]}, "ok"])
+    with fail_after(30):
+        async with process(tmp_path, DEBUG_MOCK_RESPONSES=script) as here:
+            assert (await here.http.post(CHAT, headers=PARENT, json=body("go"))).status_code == 200
+            assert await here.ended() == 0
+    (heard,) = [record for record in records(here.log, "plain") if "takes no more runs" in record["message"]]
+    assert heard["trace_id"] == "0"
+
+
+STUCK_AGENT = """
+import logging
+import threading
+
+from pydantic_ai import Agent
+
+
+class Stuck(logging.Handler):
+    def emit(self, record):
+        if "takes no more runs" in record.getMessage():
+            threading.Event().wait()
+
+
+logging.getLogger().addHandler(Stuck())
+agent = Agent("test", name="stuck")
+"""
+
+
+async def test_a_handler_that_never_comes_back_cannot_keep_the_process(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(STUCK_AGENT)
+    with fail_after(30):
+        async with process(tmp_path, DEBUG_MOCK_RESPONSES='["hello"]') as here:
+            here.stop()
+            await here.says("takes no more runs", 1)
+            here.stop()
+            assert await here.ended() == 1
 
 
 async def test_all_workers_and_their_parent_log_alike(tmp_path: Path) -> None:
@@ -141,7 +196,10 @@ async def test_all_workers_and_their_parent_log_alike(tmp_path: Path) -> None:
 
 KEYS = {
     name: f"the-key-of-{name}"
-    for name in ("callers", "the-model", "the-worker", "the-mcp-server", "the-collector", "the-collectors-url")
+    for name in (
+        *("callers", "the-model", "the-worker", "the-mcp-server", "the-mcp-servers-url", "the-mcp-servers-header"),
+        *("the-collector", "the-collectors-url"),
+    )
 }
 CONTENTS = {
     name: f"the content of {name}"
@@ -184,6 +242,10 @@ def model(seen: Seen) -> Any:
 async def test_no_key_is_ever_in_the_log_and_no_content_where_it_is_not_asked_for(tmp_path: Path, level: str) -> None:
     (tmp_path / "agent.py").write_text(QUIET_AGENT)
     servers = {"files": {**stdio(), "env": {"TOKEN": KEYS["the-mcp-server"]}}}
+    servers["away"] = {
+        "url": f"{unused_url()}/mcp?key={KEYS['the-mcp-servers-url']}",
+        "headers": {"Authorization": f"Bearer {KEYS['the-mcp-servers-header']}"},
+    }
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     worker = kaos_new()
     with fail_after(60):
@@ -208,9 +270,8 @@ async def test_no_key_is_ever_in_the_log_and_no_content_where_it_is_not_asked_fo
             async with process(tmp_path, **variables) as here:
                 headers = {"X-API-Key": KEYS["callers"]}
                 answer = await here.http.post(CHAT, headers=headers, json=body(CONTENTS["a prompt"]))
-                # Below INFO, what an endpoint says of a failure is logged: it should not say the key.
-                how = "fail with the key" if level == "INFO" else "fail"
-                failed = await here.http.post(CHAT, headers=headers, json=body(f"{how}: {CONTENTS['a prompt']}"))
+                failing = body(f"fail with the key: {CONTENTS['a prompt']}")
+                failed = await here.http.post(CHAT, headers=headers, json=failing)
                 here.stop()
                 assert await here.ended() == 0
     log = "".join(here.log)
@@ -220,6 +281,9 @@ async def test_no_key_is_ever_in_the_log_and_no_content_where_it_is_not_asked_fo
     assert CONTENTS["an mcp argument"] in str(endpoint.posts[1].body)
     assert any(KEYS["the-worker"] in str(seen.headers) for seen in remote.posts)
     assert "do not get to" in log
+    if level == "TRACE":
+        assert "/mcp?***" in log
+        assert "Bearer ***" in log  # what the model's endpoint said of it
     assert [key for key in KEYS.values() if key in log] == []
     if level == "INFO":
         assert [content for content in CONTENTS.values() if content in log] == []

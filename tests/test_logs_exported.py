@@ -167,6 +167,43 @@ def test_a_protocol_that_is_none_is_refused() -> None:
         KaosLoggingHandler(endpoint="http://127.0.0.1:1", protocol="smoke")
 
 
+def test_no_key_is_exported(logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_API_KEY", "the-models-key")
+    seen = Exported()
+    logger.addHandler(seen.handler)
+    try:
+        raise ValueError("not the-models-key")
+    except ValueError:
+        logger.exception("it is %s", "the-models-key", extra={"key": "the-models-key"})
+    (record,) = seen.records()
+    attributes = record.log_record.attributes or {}
+    assert record.log_record.body == "it is ***"
+    assert (attributes["key"], attributes["exception.message"]) == ("***", "not ***")
+    assert "the-models-key" not in str(attributes)
+    seen.handler.close()
+
+
+async def test_no_record_is_such_that_the_others_of_its_batch_are_lost() -> None:
+    odd = logging.getLogger("tests.exported.\ud800")
+    odd.propagate = False
+    with fail_after(30):
+        async with receiver() as otlp:
+            handler = KaosLoggingHandler(endpoint=otlp.grpc_url)
+            odd.addHandler(handler)
+            odd.warning("half a character: \ud800", extra={"large": 2**64, "half": "\ud800"})
+            odd.warning({"large": 2**64, "object": object()})
+            odd.warning("z" * 5_000_000)
+            odd.warning("the last one")
+            await asyncio.to_thread(handler.close)
+            odd.removeHandler(handler)
+            await otlp.settled()
+    half, large, long, last = otlp.logs
+    assert (half.body, half.attributes["half"]) == ("half a character: \ufffd", "\ufffd")
+    assert str(2**64) in large.body
+    assert 100_000 < len(long.body) < 200_000
+    assert (last.body, last.attributes["logger_name"]) == ("the last one", "tests.exported.\ufffd")
+
+
 # Its end
 
 

@@ -15,7 +15,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from pais_sdk.serve.log_json import JsonLines
 from pais_sdk.serve.log_lines import PlainLines
+from pais_sdk.settings import Secrets
 
+SECRETS = Secrets({"MODEL_API_KEY": "the-models-key"})
 SPAN = NonRecordingSpan(
     SpanContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=True, trace_flags=TraceFlags(0))
 )
@@ -30,11 +32,11 @@ def record(message: Any, *arguments: Any, exc_info: Any = None, **extra: Any) ->
 
 def plain(message: Any, *arguments: Any, **more: Any) -> str:
     """Return what follows the time."""
-    return PlainLines().format(record(message, *arguments, **more))[len("2026-11-22 02:07:56,728") :]
+    return PlainLines(SECRETS).format(record(message, *arguments, **more))[len("2026-11-22 02:07:56,728") :]
 
 
 def as_json(message: Any, *arguments: Any, **more: Any) -> Mapping[str, Any]:
-    line = JsonLines().format(record(message, *arguments, **more))
+    line = JsonLines(SECRETS).format(record(message, *arguments, **more))
     assert "\n" not in line
     return json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
 
@@ -49,7 +51,7 @@ def failure(text: str) -> Any:
 def test_a_line_is_written_as_kaos_does() -> None:
     assert plain("hello %s", "you") == " - a.logger - INFO - [trace_id=0 span_id=0] - hello you"
     with trace.use_span(SPAN):
-        line = PlainLines().format(record("hello"))
+        line = PlainLines(SECRETS).format(record("hello"))
     time, rest = line[:23], line[23:]
     ids = "[trace_id=0af7651916cd43dd8448eb211c80319c span_id=b7ad6b7169203331]"
     assert rest == f" - a.logger - INFO - {ids} - hello"
@@ -80,7 +82,7 @@ def test_a_traceback_follows_its_message() -> None:
 
 def test_json_has_the_time_in_utc_and_the_ids() -> None:
     with trace.use_span(SPAN):
-        line = JsonLines().format(record("hello %s\n%d", "you", 1))
+        line = JsonLines(SECRETS).format(record("hello %s\n%d", "you", 1))
     assert list(json.loads(line)) == ["timestamp", "level", "logger", "message", "trace_id", "span_id"]
     told = json.loads(line)
     assert datetime.fromisoformat(told.pop("timestamp")).utcoffset() == timedelta(0)
@@ -120,3 +122,17 @@ def test_what_goes_in_circles_is_still_json() -> None:
 
 def test_a_message_that_is_a_mapping_is_fields_of_json() -> None:
     assert {"message": "{'a': 1}", "a": 1}.items() <= as_json({"a": 1}).items()
+
+
+@pytest.mark.parametrize("line", [PlainLines(SECRETS), JsonLines(SECRETS)])
+def test_no_key_is_in_a_line_whoever_logs_it(line: logging.Formatter) -> None:
+    told = line.format(
+        record("it has %r, %s", "the-models-key", "http://u:p@there/a?key=one", exc_info=failure("no the-models-key"))
+    )
+    assert "it has '***', http://***@there/a?***" in told
+    assert "ValueError: no ***" in told
+
+
+def test_a_key_is_in_no_extra_field_and_the_line_is_still_json() -> None:
+    told = as_json('"http://there/?q="', odd={"a": ["the-models-key"]})
+    assert (told["message"], told["odd"]) == ('"http://there/?***"', {"a": ["***"]})

@@ -123,6 +123,32 @@ class WrappingSession(MemorySession):
         await self._inner.append(messages, *args, **options)
 
 
+async def test_a_session_that_takes_no_attributes_is_opened_and_released_all_the_same(seen: Recorded) -> None:
+    class Bare:
+        """What a run needs of a session, and not one of ours."""
+
+        __slots__ = ("append", "exists", "history", "session_id")
+
+        def __init__(self, inner: MemorySession) -> None:
+            self.session_id, self.history, self.exists = inner.session_id, inner.history, inner.exists
+            self.append = inner.append
+
+    class Strange(LocalMemory):
+        def open_session(self, session_id: str, **options: Any) -> Any:
+            return self._open(session_id, options)
+
+        @asynccontextmanager
+        async def _open(self, session_id: str, options: dict[str, Any]) -> AsyncGenerator[Bare]:
+            async with super().open_session(session_id, **options) as session:
+                yield Bare(session)
+
+    memory = Strange()
+    with fail_after(5):
+        for _ in range(2):
+            await run_in(memory)
+    assert [span.name for span in seen.spans] == ["memory.open_session", "memory.append"] * 2
+
+
 @pytest.mark.parametrize("scope", [None, "alice"])
 async def test_each_operation_is_recorded_once_and_what_it_is_made_of_is_not(scope: str | None, seen: Recorded) -> None:
     memory = LocalMemory().scoped(scope)

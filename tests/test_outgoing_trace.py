@@ -224,6 +224,35 @@ async def test_a_call_of_an_mcp_server_belongs_to_its_tool(wire: Wire, stream: b
     assert [parent_in(one) for one in headers] == ([] if wire == "stdio" else ids_of([sent]))
 
 
+REFUSES = """
+from mcp import MCPError
+from mcp.server import MCPServer
+
+server = MCPServer("test", log_level="CRITICAL")
+
+
+@server.tool()
+async def pay(card: str) -> str:
+    raise MCPError(code=-32000, message=f"the card {card} is refused")
+
+
+server.run("stdio")
+"""
+
+
+@pytest.mark.parametrize("content", [True, False])
+async def test_what_an_mcp_server_says_of_an_error_leaves_only_as_content(content: bool) -> None:
+    exporter = InMemorySpanExporter()
+    server = MCPServer("test", {"command": sys.executable, "args": ["-W", "error", "-c", REFUSES]})
+    agent = Agent(calls_then("done", ("pay", '{"card": "4711"}')), toolsets=[MCPServers([server])])
+    with setup_telemetry(exporters=[exporter], logs=False, keep_traces=0, content=content), fail_after(START_S):
+        async with AgentRuntime(agent) as runtime:
+            await runtime.run("hi")
+    spans = exporter.get_finished_spans()
+    assert ("MCP send tools/call pay" in [span.name for span in spans]) is content  # it has no switch of its own
+    assert ("4711" in "".join(span.to_json() for span in spans)) is content
+
+
 async def test_a_connection_that_outlives_a_trace_belongs_to_none_of_it(seen: Recorded) -> None:
     """What the runtime opens is not a part of the run that came first."""
     headers: list[Mapping[str, str]] = []

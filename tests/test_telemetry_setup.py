@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from opentelemetry.metrics import get_meter
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic_ai import Agent
 from pydantic_ai.models.instrumented import InstrumentationSettings
@@ -21,6 +23,8 @@ from pydantic_ai.models.test import TestModel
 from pais_sdk import AgentRuntime, ConfigurationError, Telemetry, setup_telemetry
 from pais_sdk.settings import Settings, TelemetrySettings
 from pais_sdk.telemetry import pydantic_spans, setup, telemetry_for_server
+from pais_sdk.telemetry.export_watch import ExportWatch
+from pais_sdk.telemetry.exporters import otlp_metric_exporter
 from pais_sdk.telemetry.resource import resource_of
 from pais_sdk.telemetry.within import all_within
 from pais_sdk.traces import recent_traces
@@ -199,6 +203,13 @@ def test_what_was_forbidden_later_ends_what_was_set_up(monkeypatch: pytest.Monke
     assert spans_of(exporter) == ["one"]
 
 
+def test_what_was_forbidden_once_can_be_set_up_when_it_is_not_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as forbidding:
+        forbidding.setenv("OTEL_SDK_DISABLED", "true")
+        assert repr(setup_telemetry("cell")) == "<Telemetry: off>"
+    assert "of 'agent'" in repr(setup_telemetry())
+
+
 def test_the_sampler_of_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = InMemorySpanExporter()
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
@@ -239,13 +250,18 @@ def test_the_service_is_named_by_whoever_is_nearest(
         ({"exporters": [InMemorySpanExporter()], "traces": False}, "traces=False"),
         ({"exporters": [], "endpoint": DEAD}, "takes the place of endpoint="),
         ({"keep_traces": -1}, "0 keeps no traces"),
+        ({"exporters": InMemorySpanExporter()}, "takes a list of exporters, not InMemorySpanExporter"),
+        ({"headers": "x-key=sesame"}, "takes a mapping of names to values, not str"),
+        ({"endpoint": DEAD, "headers": {"x key": "sesame"}}, "headers= has a 'x key' that cannot be sent"),
+        ({"endpoint": DEAD, "headers": {"x-key": "ses\name"}}, "headers= has a 'x-key' that cannot be sent"),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_changes_nothing(arguments: dict[str, Any], words: str) -> None:
     exporter = InMemorySpanExporter()
     present = setup_telemetry(exporters=[exporter])
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match=words) as refused:
         setup_telemetry(**arguments)
+    assert "ses" not in str(refused.value)
     span("still")
     present.shutdown()
     assert spans_of(exporter) == ["still"]
@@ -266,6 +282,59 @@ def test_a_header_that_cannot_be_read_is_told_of_without_its_text(
     with setup_telemetry(endpoint="http://127.0.0.1:9", metrics=False, logs=False):
         assert "Header format invalid" in caplog.text
         assert "sesame" not in caplog.text
+
+
+def test_a_header_that_cannot_be_sent_is_told_of_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=open%0Asesame")
+    with setup_telemetry(endpoint=DEAD, protocol="http/protobuf", metrics=False, logs=False) as telemetry:
+        span("lost")
+        assert not telemetry.force_flush()
+    [said] = [record.getMessage() for record in caplog.records if record.name == "pais_sdk.telemetry"]
+    assert "return character(s) in header value: ..." in said
+    assert "sesame" not in said
+
+
+def test_a_header_is_sent_without_the_line_break_of_the_file_that_it_was_in() -> None:
+    exporter: Any = otlp_metric_exporter(TelemetrySettings(), endpoint=DEAD, headers={"X-Key": "sesame\n"})
+    assert ("x-key", "sesame") in exporter._headers
+    exporter.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "x" * 1000),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_EXPORTER", "otlp,console"),
+        ("OTEL_LOGS_EXPORTER", "console"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_refused_where_telemetry_is_set_up_and_nowhere_else(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    before = set(threading.enumerate())
+    assert not Settings().telemetry_on
+    assert telemetry_for_server(Settings(), "name") is None
+    with pytest.raises(ConfigurationError) as refused:
+        setup_telemetry(endpoint=DEAD)
+    said = str(refused.value)
+    assert variable in said or any(fnmatch(variable, word.strip(",")) for word in said.split())
+    assert len(said) < 300
+    assert setup._present is None
+    assert Agent._instrument_default is False
+    assert [thread.name for thread in set(threading.enumerate()) - before if "Otel" in thread.name] == []
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert repr(setup_telemetry(endpoint=DEAD)) == "<Telemetry: off>"
 
 
 def test_calls_from_many_threads_set_up_once() -> None:
@@ -301,6 +370,35 @@ def test_a_dead_collector_holds_neither_a_flush_nor_a_shutdown_up(protocol: str)
 
     threading.Thread(target=end, daemon=True).start()
     assert over.wait(5)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_a_shutdown_does_not_wait_for_a_collector_that_refuses(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")  # its exporters would try for half a minute
+    telemetry = setup_telemetry(endpoint=DEAD, protocol=protocol)
+    flushing = threading.Thread(target=telemetry.force_flush, args=(60,), daemon=True)
+    span("lost")
+    flushing.start()
+    ending = threading.Thread(target=telemetry.shutdown, args=(60,), daemon=True)
+    ending.start()
+    for thread in (flushing, ending):
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_what_fails_at_the_shutdown_is_tried_a_second_time_at_once() -> None:
+    class Once(InMemorySpanExporter):
+        _shutdown_in_progress = threading.Event()
+
+        def export(self, spans: Any) -> SpanExportResult:
+            return results.pop(0)
+
+    watch, results = ExportWatch(), [SpanExportResult.FAILURE, SpanExportResult.FAILURE, SpanExportResult.SUCCESS]
+    exporter = watch.spans(Once(), "nowhere")
+    assert exporter.export([]) is SpanExportResult.FAILURE
+    watch.hurry()
+    assert Once._shutdown_in_progress.is_set()
+    assert exporter.export([]) is SpanExportResult.SUCCESS
 
 
 def test_an_exporter_that_hangs_holds_nothing_up() -> None:

@@ -91,7 +91,9 @@ async def test_each_signal_can_go_elsewhere_by_a_protocol_of_its_own(
 
 
 def exporters(settings: TelemetrySettings, **arguments: Any) -> list[Any]:
-    return [make(settings, **arguments) for make in (otlp_span_exporter, otlp_metric_exporter, otlp_log_exporter)]
+    makers = (otlp_span_exporter, otlp_metric_exporter, otlp_log_exporter)
+    made = [make(settings, **arguments) for make in makers]
+    return [getattr(exporter, "_exporter", exporter) for exporter in made]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,25 @@ def test_exporters_that_are_given_are_added_to_a_programs_own_providers_until_th
     assert "Shutdown called" not in said, "what comes later does not get to the exporters that were added"
 
 
+def test_nothing_of_an_exporter_of_metrics_is_left_in_a_programs_own_provider(tmp_path: Path) -> None:
+    said = run(
+        """
+        import io, threading
+        from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+        set_own_providers()
+        for _ in range(2):
+            out = io.StringIO()
+            with setup_telemetry(exporters=[ConsoleMetricExporter(out=out)]):
+                tell("seen")
+            assert '"told"' in out.getvalue()
+        assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
+        """,
+        tmp_path,
+    )
+    assert "MetricReader" not in said, "there is nothing to complain of"
+
+
 def test_a_provider_that_takes_no_processors_is_left_alone(tmp_path: Path) -> None:
     said = run(
         """

@@ -77,6 +77,15 @@ def test_the_text_is_a_tree_with_times_tokens_and_failures(kept: RecentTraces) -
     ]
 
 
+def test_the_columns_of_the_tree_are_straight_whatever_the_names_are_made_of(kept: RecentTraces) -> None:
+    keep(kept, span("run", "a", None, 0, 5), span("天気", "b", "a", 1, 2), span("me\u0301te\u0301o", "c", "a", 3, 4))
+    assert str(RunTrace(TRACE, "a")).splitlines() == [
+        "run       5.0 ms",
+        "├─ 天気   1.0 ms",
+        "└─ me\u0301te\u0301o  1.0 ms",
+    ]
+
+
 def test_what_has_not_ended_still_runs(kept: RecentTraces) -> None:
     keep(kept, span("server-run", "a", None, 0, None), span("chat gpt", "b", "a", 1, 2))
     trace = RunTrace(TRACE, "a")
@@ -256,7 +265,7 @@ def test_the_html_needs_no_style_sheet_and_loads_nothing(kept: RecentTraces) -> 
     assert not any("url(" in (attributes.get("style") or "") for _, attributes in seen.elements)
 
 
-EVIL = "</details><script>alert('x')</script>\"><img src=x onerror=alert(1)>\x1b[31m\nnext"
+EVIL = "</details><script>alert('x')</script>\"><img src=x onerror=alert(1)>\x1b[31m\x00\u202e\ud800\nnext"
 
 
 def test_whatever_a_span_says_is_text(kept: RecentTraces) -> None:
@@ -269,7 +278,8 @@ def test_whatever_a_span_says_is_text(kept: RecentTraces) -> None:
     assert {tag for tag, _ in seen.elements} <= {"div", "details", "summary", "span", "b", "code"}
     assert "<script>" in seen.text
     assert len(str(trace).splitlines()) == 1
-    assert "\x1b" not in str(trace)
+    for shown in (seen.text, str(trace)):
+        assert not {"\x1b", "\x00", "\u202e", "\ud800"} & set(shown)
 
 
 def test_large_traces_and_texts_are_cut(kept: RecentTraces) -> None:

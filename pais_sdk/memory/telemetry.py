@@ -172,7 +172,8 @@ class _Opening(AbstractAsyncContextManager[Any]):
         except BaseException as error:
             operation.end(error)
             raise
-        session.telemetry_name = self._backend
+        if hasattr(session, "telemetry_name"):  # else it is not one of ours, and may take no attributes
+            session.telemetry_name = self._backend
         operation.end()
         return session
 

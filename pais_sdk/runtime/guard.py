@@ -103,8 +103,16 @@ class ToolGuard(AbstractCapability[Any]):
         if isinstance(error, UnexpectedModelBehavior) and isinstance(error.__cause__, ModelRetry):
             raise ToolFailed(error.__cause__.message) from error  # it asked once too often for another call
         _log.error("tool %r failed in run %s", call.tool_name, ctx.run_id, exc_info=error)
-        trace.get_current_span().record_exception(error)
+        _note(trace.get_current_span(), error, with_text=ctx.trace_include_content)
         raise ToolFailed(f"The tool {call.tool_name!r} failed with {type(error).__name__}.") from error
+
+
+def _note(span: trace.Span, error: Exception, *, with_text: bool) -> None:
+    """Say on the tool's span what it raised; the text may quote what was said, so it is under the same switch."""
+    if with_text:
+        span.record_exception(error)
+    else:
+        span.add_event("exception", {"exception.type": type(error).__name__})
 
 
 @dataclass

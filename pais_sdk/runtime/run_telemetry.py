@@ -29,11 +29,11 @@ class RunTelemetry:
     def __init__(self, agent: str, surface: str, session_id: str | None = None, *, read: bool = False) -> None:
         self._metrics = RunMetrics(surface)
         self._span = RunSpan(agent, surface, session_id)
-        self._guard = threading.Lock()
+        # One that a thread may take twice: a stream that is garbage collected may end its run in the middle of this.
+        self._guard = threading.RLock()
         self._taken_up = False
         self._over = False
-        self._is_read = read
-        self._holds = 2 if read else 1
+        self._held_by = {"run", "reader"} if read else {"run"}
 
     @property
     def trace(self) -> RunTrace | None:
@@ -78,7 +78,7 @@ class RunTelemetry:
             self._metrics.ended(stop_reason)
             self._span.tell(stop_reason, outcome, error)
         finally:
-            self._let_go()
+            self._let_go("run")
 
     # By the caller, anywhere
 
@@ -92,15 +92,13 @@ class RunTelemetry:
 
     def reader_left(self) -> None:
         """Nobody reads the run any more."""
-        with self._guard:
-            if not self._is_read:
-                return
-            self._is_read = False
-        self._let_go()
+        self._let_go("reader")
 
-    def _let_go(self) -> None:
+    def _let_go(self, holder: str) -> None:
         with self._guard:
-            self._holds -= 1
-            last = not self._holds
+            if holder not in self._held_by:
+                return
+            self._held_by.remove(holder)
+            last = not self._held_by
         if last:  # whichever comes later, the end of the run or that of its reading
             self._span.end()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -19,7 +18,9 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
+_log = logging.getLogger("pais_sdk.serve")
 _THREADS_END_S = 0.5
+_LAST_RESORT_S = 2.0
 
 CANNOT_SERVE = (ConfigurationError, MissingExtraError, MemoryUnavailableError)
 """What ends the command with one line and exit code 2."""
@@ -118,18 +119,26 @@ def _check_shared(server: AgentServer) -> None:
 
 
 def leave_threads_behind() -> None:
-    """End the process now where a thread, such as that of a sync tool, would keep it; everything else is closed."""
+    """End the process now where a thread, such as that of a sync tool, would keep it; everything else is closed.
+
+    What else is done at a process's end, such as by other libraries, has 2 seconds.
+    """
+    from ..server.process import leave, leave_behind
+
+    last_resort = threading.Timer(_LAST_RESORT_S, leave_behind, (0,))
+    last_resort.daemon = True
+    last_resort.start()
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
     until = time.monotonic() + _THREADS_END_S
     for thread in others:  # one that has nothing more to do ends by itself, but not at once
         thread.join(max(0, until - time.monotonic()))
     others = [thread for thread in others if thread.is_alive()]
     if others:
-        logging.getLogger("pais_sdk.serve").warning("%d threads still work: they are left behind", len(others))
+        _log.warning("%d threads still work: they are left behind", len(others))
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        leave(0)
 
 
 def load_env_file(path: str | None) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import MissingExtraError
+from ..settings import Secrets
 from .log_lines import current_ids
 
 try:
@@ -21,9 +22,13 @@ class JsonLines(JsonFormatter):
     """`timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, `trace_id`, `span_id`; `exception` where there is one.
 
     What `extra=` gave follows under its own names, where they are not these.
+
+    Args:
+        secrets: What no line may hold, whoever logs it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         strict = partial(json.dumps, allow_nan=False)
         super().__init__(json_serializer=strict)  # pyright: ignore[reportUnknownMemberType]
 
@@ -48,6 +53,7 @@ class JsonLines(JsonFormatter):
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return the line; what JSON cannot hold is in it as `str()` of it."""
         try:
-            return super().jsonify_log_record(log_data)
+            line = super().jsonify_log_record(log_data)
         except (TypeError, ValueError):
-            return super().jsonify_log_record({str(name): str(value) for name, value in log_data.items()})
+            line = super().jsonify_log_record({str(name): str(value) for name, value in log_data.items()})
+        return self._secrets.masked(line)

@@ -7,6 +7,8 @@ import re
 
 from opentelemetry import trace
 
+from ..settings import Secrets
+
 _BREAKS = re.compile(r"\r\n|\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -16,12 +18,19 @@ class PlainLines(logging.Formatter):
 
     Whatever is logged, only the start of a record is at the start of a line: further lines are indented, and other
     control characters are escaped, so that a text from outside cannot pass for a record.
+
+    Args:
+        secrets: What no line may hold, whoever logs it.
     """
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__()
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record, without a line break at its end."""
         trace_id, span_id = current_ids()
-        text = super().format(record).rstrip("\n")
+        text = self._secrets.masked(super().format(record).rstrip("\n"))
         message = _CONTROL.sub(_escaped, _BREAKS.sub("\n    ", text))
         start = f"{self.formatTime(record)} - {record.name} - {record.levelname}"
         return f"{start} - [trace_id={trace_id} span_id={span_id}] - {message}"

@@ -8,6 +8,7 @@ import threading
 from types import TracebackType
 from typing import Literal
 
+from ..settings import Secrets
 from .log_lines import PlainLines
 
 _log = logging.getLogger("pais_sdk.serve")
@@ -17,7 +18,7 @@ _TALKATIVE = ("a2a", "fastmcp", "httpx", "httpx2", "mcp", "openai")
 
 
 def configure_logging(level: str, line_format: Literal["plain", "json"] = "plain") -> None:
-    """Log to stderr, warnings and uncaught errors included.
+    """Log to stderr, warnings and uncaught errors included, and without what the environment has now as keys.
 
     Raises:
         MissingExtraError: `json` needs the extra `server`.
@@ -37,10 +38,10 @@ def configure_logging(level: str, line_format: Literal["plain", "json"] = "plain
 
 def _lines(line_format: Literal["plain", "json"]) -> logging.Formatter:
     if line_format == "plain":
-        return PlainLines()
+        return PlainLines(Secrets())
     from .log_json import JsonLines
 
-    return JsonLines()
+    return JsonLines(Secrets())
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import importlib
 import logging
 import os
 import signal
@@ -196,10 +198,11 @@ class _Process:
             self._end_within(_AT_ONCE_S)
         if self._loop is not None:
             with suppress(RuntimeError):  # it has closed just now
-                self._loop.call_soon_threadsafe(self._end)
+                # Not in the trace of the request in whose midst a signal is heard.
+                self._loop.call_soon_threadsafe(self._end, context=contextvars.Context())
 
     def _end_within(self, seconds: float) -> None:
-        timer = threading.Timer(seconds, _leave)
+        timer = threading.Timer(seconds, leave_behind, (1,))
         timer.daemon = True
         self._left_behind_at = min(self._left_behind_at, time.monotonic() + seconds)
         self.timers.append(timer)
@@ -223,6 +226,17 @@ class _Process:
             loop.default_exception_handler(context)
 
 
-def _leave() -> None:
-    _log.critical("something does not end: the process leaves it behind")
-    os._exit(1)
+def leave(code: int) -> None:
+    """End the process now, whatever else it still does."""
+    # Logfire's package puts a function in place of os._exit that waits for its service.
+    importlib.import_module(os.name)._exit(code)
+
+
+def leave_behind(code: int) -> None:
+    """Say so, where logging itself does not hang, and end the process."""
+    text = "something does not end: the process leaves it behind"
+    with suppress(RuntimeError):  # where the interpreter ends already, it starts no thread any more
+        telling = threading.Thread(target=_log.critical, args=(text,), daemon=True)
+        telling.start()
+        telling.join(_LEAVING_S)
+    leave(code)

@@ -2,7 +2,8 @@
 
 from .environment import Settings, variable_of
 from .ignored import ignored_variables
+from .secrets import Secrets
 from .table import environment_table
 from .telemetry import TelemetrySettings
 
-__all__ = ["Settings", "TelemetrySettings", "environment_table", "ignored_variables", "variable_of"]
+__all__ = ["Secrets", "Settings", "TelemetrySettings", "environment_table", "ignored_variables", "variable_of"]

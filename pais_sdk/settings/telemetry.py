@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import SecretStr, field_validator
 
+from ..errors import ConfigurationError
 from .base import EnvironmentSettings
-from .variables import env
+from .variables import env, names_of
 
-_SIGNALS = ("otel_traces_exporter", "otel_metrics_exporter", "otel_logs_exporter")
-_PROTOCOLS = ("otel_protocol", "otel_traces_protocol", "otel_metrics_protocol", "otel_logs_protocol")
-
-Protocol = Literal["grpc", "http/protobuf"]
-Exporter = Literal["otlp", "console", "none"]
+_PROTOCOLS = ("grpc", "http/protobuf")
+_KNOWN = {
+    "otel_protocol": _PROTOCOLS,
+    "otel_traces_protocol": _PROTOCOLS,
+    "otel_metrics_protocol": _PROTOCOLS,
+    "otel_logs_protocol": _PROTOCOLS,
+    "otel_traces_exporter": ("otlp", "console", "none"),
+    "otel_metrics_exporter": ("otlp", "console", "none"),
+    "otel_logs_exporter": ("otlp", "none"),  # they are on stderr already
+    "otel_metrics_exemplar_filter": ("always_off", "trace_based", "always_on"),
+}
 
 
 class TelemetrySettings(EnvironmentSettings):
@@ -50,24 +57,22 @@ class TelemetrySettings(EnvironmentSettings):
     otel_logs_endpoint: str | None = env(
         "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", text="The full URL for logs, where it is another."
     )
-    otel_protocol: Protocol = env(
+    otel_protocol: str = env(
         "OTEL_EXPORTER_OTLP_PROTOCOL", default="grpc", text="How the collector is spoken to: `grpc` or `http/protobuf`."
     )
-    otel_traces_protocol: Protocol | None = env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", text="The same for traces alone.")
-    otel_metrics_protocol: Protocol | None = env(
-        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", text="The same for metrics alone."
-    )
-    otel_logs_protocol: Protocol | None = env("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", text="The same for logs alone.")
-    otel_traces_exporter: Exporter = env(
+    otel_traces_protocol: str | None = env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", text="The same for traces alone.")
+    otel_metrics_protocol: str | None = env("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", text="The same for metrics alone.")
+    otel_logs_protocol: str | None = env("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", text="The same for logs alone.")
+    otel_traces_exporter: str = env(
         "OTEL_TRACES_EXPORTER", default="otlp", text="Where traces go: `otlp`, `console` (stderr) or `none`."
     )
-    otel_metrics_exporter: Exporter = env(
+    otel_metrics_exporter: str = env(
         "OTEL_METRICS_EXPORTER", default="otlp", text="Where metrics go: `otlp`, `console` (stderr) or `none`."
     )
-    otel_logs_exporter: Exporter = env(
+    otel_logs_exporter: str = env(
         "OTEL_LOGS_EXPORTER", default="otlp", text="Where logs go, besides stderr: `otlp` or `none`."
     )
-    otel_metrics_exemplar_filter: Literal["always_off", "trace_based", "always_on"] = env(
+    otel_metrics_exemplar_filter: str = env(
         "OTEL_METRICS_EXEMPLAR_FILTER",
         default="always_off",
         text="Which measurements are exported with the trace they were made in: `always_off` (none), `trace_based` or "
@@ -106,7 +111,7 @@ class TelemetrySettings(EnvironmentSettings):
         text="Hands telemetry over to Logfire's own package, which must be installed; there is no other exporter then.",
     )
 
-    @field_validator(*_SIGNALS, *_PROTOCOLS, "otel_metrics_exemplar_filter", mode="before")
+    @field_validator(*_KNOWN, mode="before")
     @classmethod
     def _word(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
@@ -117,12 +122,19 @@ class TelemetrySettings(EnvironmentSettings):
         word = value.strip().lower() if isinstance(value, str) else value
         return {"no_content": False, "span_only": True, "event_only": True, "span_and_event": True}.get(word, word)
 
-    @field_validator("otel_logs_exporter")
-    @classmethod
-    def _logs(cls, value: Exporter) -> Exporter:
-        if value == "console":
-            raise ValueError("logs are on stderr already; use otlp or none")
-        return value
+    def check(self) -> None:
+        """Refuse what OpenTelemetry has and this package has not, or nobody.
+
+        It matters only where telemetry is set up: a process that is instrumented by somebody else may well have it.
+
+        Raises:
+            ConfigurationError: A value cannot be used; the text names the variable.
+        """
+        for name, known in _KNOWN.items():
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                [variable] = names_of(type(self).model_fields[name])
+                raise ConfigurationError(f"{variable}={value[:40]!r} cannot be used; there are {', '.join(known)}")
 
     @property
     def telemetry_on(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..settings import TelemetrySettings
@@ -17,7 +17,7 @@ class TelemetryChoice:
     service_name: str | None = None
     endpoint: str | None = None
     protocol: str | None = None
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
     traces: bool = True
     metrics: bool = True
     logs: bool = True

@@ -7,28 +7,27 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .quiet_exporters import heard_reasons, quiet_exporters
+from .whole_spans import whole_record, whole_span
 
 _log = logging.getLogger("pais_sdk.telemetry")
 _AGAIN_S = 60.0
 _AT_MOST_S = 3600.0
 _USERINFO = re.compile(r"[^\s/@,'\"]+@")
 _QUERY = re.compile(r"\?[^\s'\",)]+")
+_HEADER = re.compile(r"(header value: ).*", re.DOTALL)
 _LONGEST = 300
 
 
 class _Result(Protocol):
     @property
     def name(self) -> str: ...
-
-
-ResultT = TypeVar("ResultT", bound=_Result)
 
 
 class ExportWatch:
@@ -44,6 +43,7 @@ class ExportWatch:
         quiet_exporters()
         self._clock = clock
         self._guard = threading.Lock()
+        self.watched: list[_Watched] = []
         self._failing: dict[str, str] = {}
         self._failures = 0
         self._said = False
@@ -52,7 +52,7 @@ class ExportWatch:
 
     def spans(self, exporter: SpanExporter, to: str) -> SpanExporter:
         """Return an exporter that does the same and is watched; `to` names where it exports to."""
-        return cast("SpanExporter", _Watched(exporter, self, "traces", to, SpanExportResult.FAILURE))
+        return cast("SpanExporter", _Watched(exporter, self, "traces", to, SpanExportResult.FAILURE, whole_span))
 
     def metrics(self, exporter: MetricExporter, to: str) -> MetricExporter:
         """Do the same for metrics."""
@@ -60,7 +60,16 @@ class ExportWatch:
 
     def logs(self, exporter: LogRecordExporter, to: str) -> LogRecordExporter:
         """Do the same for logs."""
-        return cast("LogRecordExporter", _Watched(exporter, self, "logs", to, LogRecordExportResult.FAILURE))
+        watched = _Watched(exporter, self, "logs", to, LogRecordExportResult.FAILURE, whole_record)
+        return cast("LogRecordExporter", watched)
+
+    def hurry(self) -> None:
+        """Let no exporter wait before it tries again, from now on: a process that ends should not wait for them.
+
+        What a collector does not take at once is tried a second time at once, and then lost.
+        """
+        for watched in self.watched:
+            watched.hurry()
 
     @property
     def failing(self) -> bool:
@@ -103,31 +112,58 @@ class ExportWatch:
 class _Watched:
     """An exporter of any kind: what is not said here is the exporter's own."""
 
-    def __init__(self, exporter: Any, watch: ExportWatch, signal: str, to: str, failure: _Result) -> None:
+    def __init__(
+        self,
+        exporter: Any,
+        watch: ExportWatch,
+        signal: str,
+        to: str,
+        failure: _Result,
+        whole: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._exporter = exporter
+        self._whole = whole
         self._watch = watch
         self._signal = signal
         self._to = to
         self._failure = failure
+        self._hurries = False
+        watch.watched.append(self)
+
+    def hurry(self) -> None:
+        # Events without a public name: shutdown() sets them, after which nothing is exported at all.
+        client = getattr(self._exporter, "_client", None)
+        waits = getattr(self._exporter, "_shutdown_in_progress", None) or getattr(client, "_shutdown_event", None)
+        if waits is not None:
+            self._hurries = True
+            waits.set()
 
     def export(self, *arguments: Any, **options: Any) -> Any:
         with heard_reasons() as reasons:
-            try:
-                result = self._exporter.export(*arguments, **options)
-            except Exception as error:  # noqa: BLE001 - the SDK would write a traceback for each
-                reasons.append(f"{type(error).__name__}: {error}")
-                result = self._failure
+            result = self._exported(reasons, *arguments, **options)
+            # gRPC fails at once over a connection that failed before, and has made a new one then.
+            if self._hurries and result.name == self._failure.name:
+                result = self._exported(reasons, *arguments, **options)
         if result.name == self._failure.name:
             self._watch.failed(self._signal, self._to, reasons[0] if reasons else "no reason is known")
         else:
             self._watch.succeeded(self._signal)
         return result
 
+    def _exported(self, reasons: list[str], batch: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            if self._whole is not None:
+                batch = [self._whole(each) for each in batch]
+            return self._exporter.export(batch, *arguments, **options)
+        except Exception as error:  # noqa: BLE001 - the SDK would write a traceback for each
+            reasons.append(f"{type(error).__name__}: {error}")
+            return self._failure
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._exporter, name)
 
 
 def _public(text: str) -> str:
-    """Return a text of the exporter's in one line, without what an address may hold for authentication."""
-    line = _QUERY.sub("?...", _USERINFO.sub("", " ".join(text.split())))
+    """Return a text of the exporter's in one line, without what an address or a header may hold for authentication."""
+    line = _HEADER.sub(r"\1...", _QUERY.sub("?...", _USERINFO.sub("", " ".join(text.split()))))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,8 +17,11 @@ from .._http_url import is_http_url
 from ..errors import ConfigurationError
 from ..settings import TelemetrySettings
 from .export_watch import ExportWatch
+from .span_parts import SpanParts
 
 _PROTOCOLS = ("grpc", "http/protobuf")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 _PORTS = {"grpc": 4317, "http/protobuf": 4318}
 _PATHS = {"traces": "v1/traces", "metrics": "v1/metrics", "logs": "v1/logs"}
 _CLASSES = {
@@ -59,7 +63,7 @@ def otlp_span_exporter(
         ConfigurationError: An argument or a variable cannot be used.
     """
     exporter, address = _otlp("traces", settings, endpoint, protocol, headers)
-    return exporter if watch is None else watch.spans(exporter, address)
+    return SpanParts(exporter if watch is None else watch.spans(exporter, address))
 
 
 def otlp_metric_exporter(
@@ -113,12 +117,12 @@ def _otlp(
     protocol: str | None,
     headers: Mapping[str, str] | None,
 ) -> tuple[Any, str]:
+    settings.check()
     check_endpoint(endpoint, protocol)
+    own_headers = _own(headers)
     spoken = protocol or getattr(settings, f"otel_{signal}_protocol") or settings.otel_protocol
     url, said_by = _url(signal, settings, endpoint, spoken)
     make = _exporter_class(signal, spoken)
-    # In gRPC a header's name with a capital letter is an error, in HTTP it does not matter.
-    own_headers = {name.lower(): value for name, value in headers.items()} if headers else None
     logging.getLogger("opentelemetry.util.re").addFilter(_WITHOUT_HEADERS)
     try:
         return make(endpoint=url, headers=own_headers), _address(url)
@@ -126,6 +130,20 @@ def _otlp(
         raise ConfigurationError(
             f"{signal} cannot be exported to {said_by}: {error}; look at the variables OTEL_EXPORTER_OTLP_*"
         ) from error
+
+
+def _own(headers: Mapping[str, str] | None) -> dict[str, str] | None:
+    own: dict[str, str] = {}
+    for name, value in (headers or {}).items():
+        # The exporters find it with the first export, and quote the value, which may be a key.
+        if not _HEADER_NAME.fullmatch(str(name)) or not _HEADER_VALUE.fullmatch(str(value).strip()):
+            raise ConfigurationError(
+                f"headers= has a {name!r} that cannot be sent: names are of letters, digits and -_., "
+                "values of printable ASCII"
+            )
+        # In gRPC a capital letter in a name is an error, in HTTP it does not matter.
+        own[name.lower()] = str(value).strip()
+    return own or None
 
 
 def _exporter_class(signal: str, protocol: str) -> Callable[..., Any]:

@@ -42,6 +42,7 @@ def exports_of(choice: TelemetryChoice) -> Exports:
     Raises:
         ConfigurationError: Something of it cannot be used.
     """
+    choice.settings.check()
     check_endpoint(choice.endpoint, choice.protocol)
     if choice.exporters is not None:
         return _given(choice, choice.exporters)

@@ -9,6 +9,7 @@ from typing import Any
 
 from opentelemetry.sdk.resources import SERVICE_NAME
 
+from ..errors import ConfigurationError
 from .choice import TelemetryChoice
 from .exports import Exports, exports_of
 from .handle import Part, Telemetry
@@ -19,7 +20,7 @@ from .metering import Metering, global_meter_provider
 from .pydantic_spans import instrument_pydantic
 from .recent_spans import RecentSpans
 from .resource import resource_of
-from .tracing import Tracing, global_tracer_provider
+from .tracing import QUOTING, Tracing, global_tracer_provider
 
 _log = logging.getLogger("pais_sdk.telemetry")
 
@@ -49,10 +50,17 @@ class Installation:
             forget: Called when it is shut down.
         """
         self._undo.append(forget)
+        if self._exports.watch is not None:
+            self._undo.append(self._exports.watch.hurry)
         try:
             where = "Logfire" if self._hand_over() else self._export()
-        except BaseException:
-            Telemetry(self._parts, self._undo).shutdown(0)
+        except BaseException as error:
+            Telemetry(self._parts, self._undo).shutdown(1)  # with no time at all, readers of metrics stay
+            if isinstance(error, ValueError):  # the SDK's, for variables that it reads by itself
+                raise ConfigurationError(
+                    f"OpenTelemetry cannot be set up: {error}; look at the variables OTEL_BSP_*, OTEL_BLRP_*, "
+                    "OTEL_METRIC_* and OTEL_*_LIMIT"
+                ) from error
             raise
         kept = f"; {self._choice.keep_traces} traces are kept here" if self._keeps else ""
         _log.info("telemetry of %r is set up, exported: %s", self._name, where)
@@ -69,7 +77,7 @@ class Installation:
     def _export(self) -> str:
         choice, exports = self._choice, self._exports
         if choice.traces:
-            tracing = Tracing(self._resource, self._spans(exports), choice.keep_traces)
+            tracing = Tracing(self._resource, self._spans(exports), choice.keep_traces, content=choice.with_content)
             self._parts.append(tracing)
             self._undo.append(tracing.let_go)
         if choice.metrics:
@@ -110,7 +118,7 @@ class Installation:
             return False
         self._parts.append(logfire)
         self._undo.extend(recent.shutdown for recent in kept)
-        tracers.switch(logfire.tracer_provider)
+        tracers.switch(logfire.tracer_provider, without=() if choice.with_content else QUOTING)
         self._undo.append(lambda: tracers.switch(None))
         if meters is not None:
             meters.switch(logfire.meter_provider)

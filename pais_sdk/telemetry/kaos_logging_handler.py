@@ -6,6 +6,7 @@ import copy
 import logging
 from typing import TYPE_CHECKING, Any
 
+from .._whole_text import whole_text
 from ..errors import MissingExtraError
 from ..settings import TelemetrySettings
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _CLOSING_S = 5.0
-_VALUES = (str, bool, int, float)
+_VALUES = (str, float)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -61,6 +62,7 @@ class KaosLoggingHandler(LoggingHandler):
         logger_provider: LoggerProvider | None = None,
     ) -> None:
         self._export: LogExport | None = None
+        self._flushed = True
         if logger_provider is None:
             self._export = _export(service_name, endpoint, protocol, exporter)
             logger_provider = self._export.provider
@@ -72,7 +74,9 @@ class KaosLoggingHandler(LoggingHandler):
         """Hand a record over to be exported."""
         exported = copy.copy(record)
         exported.__dict__ = {name: value for name, value in vars(record).items() if _is_attribute(name, value)}
-        exported.__dict__["logger_name"] = record.name
+        exported.__dict__["name"] = exported.__dict__["logger_name"] = whole_text(record.name)
+        if not isinstance(record.msg, str):
+            exported.__dict__["msg"] = str(record.msg)  # whatever it is
         try:
             super().emit(exported)
         except Exception:  # noqa: BLE001 - such as arguments that do not fit the message: logging's own way to say so
@@ -81,12 +85,13 @@ class KaosLoggingHandler(LoggingHandler):
     def flush(self) -> None:
         """Export what is waiting, within 5 seconds."""
         if self._export is not None:
-            self._export.force_flush(_CLOSING_S)
+            self._flushed = self._export.force_flush(_CLOSING_S)
 
     def close(self) -> None:
         """Export what is waiting, within 5 seconds, and nothing afterwards."""
         if self._export is not None:
-            self._export.shutdown(_CLOSING_S)
+            # At a process's end both are called, one after the other.
+            self._export.shutdown(_CLOSING_S if self._flushed else 0.0)
         super().close()
 
 
@@ -112,4 +117,6 @@ def _is_exported(record: logging.LogRecord) -> bool:
 
 
 def _is_attribute(name: str, value: Any) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 2**63  # of others OTLP can say nothing, nor of the batch that they are in
     return name in _STANDARD or isinstance(value, _VALUES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics
@@ -44,15 +44,15 @@ class Metering:
     Args:
         resource: What the metrics belong to, where the meter provider is ours.
         exporters: Each gets all metrics; readers are asked by whom they belong to.
-        exemplars: Which measurements name their trace, where the meter provider is ours. Each that does costs half as
-            much again, and is an id among metrics.
+        exemplars: Which measurements name their trace, where the meter provider is ours: `always_off`, `trace_based`
+            or `always_on`. Each that does costs half as much again, and is an id among metrics.
     """
 
     def __init__(
         self,
         resource: Resource,
         exporters: Sequence[MetricExporter | MetricReader],
-        exemplars: Literal["always_off", "trace_based", "always_on"] = "always_off",
+        exemplars: str = "always_off",
     ) -> None:
         self._provider: MeterProvider | None = None
         self._added: list[MetricReader] = []
@@ -90,8 +90,20 @@ class Metering:
         if self._provider is not None:
             self._provider.shutdown(timeout_s * 1000)
         for reader in self._added:
-            reader.force_flush(timeout_s * 1000)
+            if isinstance(reader, _Periodic):
+                reader.shutdown(timeout_s * 1000)  # it asks the provider a last time
+            else:
+                reader.force_flush(timeout_s * 1000)
             self._there.remove_metric_reader(reader)
+
+
+class _Periodic(PeriodicExportingMetricReader):
+    _over = False
+
+    def shutdown(self, timeout_millis: float = 30_000, **options: Any) -> None:
+        if not self._over:  # a provider shuts down what is taken from it, too
+            self._over = True
+            super().shutdown(timeout_millis, **options)  # pyright: ignore[reportUnknownMemberType]
 
 
 # A reader belongs to one provider at a time. One of the caller's can be read after the shutdown, too, and may come
@@ -106,7 +118,7 @@ def _leave(reader: MetricReader) -> None:
 
 
 def _reader(exporter: MetricExporter | MetricReader) -> MetricReader:
-    return exporter if isinstance(exporter, MetricReader) else PeriodicExportingMetricReader(exporter)
+    return exporter if isinstance(exporter, MetricReader) else _Periodic(exporter)
 
 
 def _provider(resource: Resource, readers: Sequence[MetricReader], exemplars: ExemplarFilter) -> MeterProvider:

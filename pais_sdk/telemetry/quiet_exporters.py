@@ -29,7 +29,7 @@ def heard_reasons() -> Generator[list[str]]:
 
 
 def quiet_exporters() -> None:
-    """Make this process able to hear reasons; what is logged outside of `heard_reasons` goes on as before."""
+    """Make this process able to hear reasons; what is logged outside of `heard_reasons` is once a minute."""
     logger = logging.getLogger(_EXPORTERS)
     with _guard:
         if not any(isinstance(handler, _Reasons) for handler in logger.handlers):
@@ -39,13 +39,17 @@ def quiet_exporters() -> None:
 
 
 class _Reasons(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._seldom = Seldom()
+
     def emit(self, record: logging.LogRecord) -> None:
         reasons = _reasons.get()
         if reasons is not None and record.levelno >= logging.WARNING:
             reasons.append(record.getMessage())
             return
         above = logging.getLogger(_EXPORTERS).parent
-        if above is not None:
+        if above is not None and self._seldom.filter(record):
             above.handle(record)
 
 

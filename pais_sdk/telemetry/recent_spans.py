@@ -10,6 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, StatusCode
 
+from .._whole_text import whole_text
 from ..traces import TraceSpan, keep_traces
 
 _MAX_TEXT = 1000
@@ -89,7 +90,7 @@ def _error(span: ReadableSpan) -> str | None:
 
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
-        text = value
+        text = value = whole_text(value)
     elif isinstance(value, (int, float)):
         return value
     else:

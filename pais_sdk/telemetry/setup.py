@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ConfigurationError, MissingExtraError
 from ..settings import TelemetrySettings
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .installation import Installation
 
 _log = logging.getLogger("pais_sdk.telemetry")
+
+MadeT = TypeVar("MadeT")
 
 _present: tuple[TelemetryChoice, Telemetry] | None = None
 
@@ -72,11 +74,11 @@ def setup_telemetry(
         service_name=service_name,
         endpoint=endpoint,
         protocol=protocol,
-        headers=None if headers is None else dict(headers),
+        headers=None if headers is None else _made("headers", dict, headers),
         traces=traces,
         metrics=metrics,
         logs=logs,
-        exporters=None if exporters is None else tuple(exporters),
+        exporters=None if exporters is None else _made("exporters", tuple, exporters),
         content=content,
         keep_traces=keep_traces,
     )
@@ -111,6 +113,14 @@ def telemetry_for_server(settings: TelemetrySettings, name: str) -> Telemetry | 
             return None
 
 
+def _made(name: str, kind: Callable[[Any], MadeT], value: Any) -> MadeT:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        wanted = "a mapping of names to values" if name == "headers" else "a list of exporters"
+        raise ConfigurationError(f"{name}= takes {wanted}, not {type(value).__name__}") from None
+
+
 def _is_same(choice: TelemetryChoice, present: TelemetryChoice) -> bool:
     # Where nothing is said, what was said before stands, unless it was what the environment said before.
     return choice == present or (choice.says_nothing and not present.says_nothing and not choice.settings.telemetry_off)
@@ -122,7 +132,9 @@ def _set_up(choice: TelemetryChoice) -> Telemetry:
     installation = None if choice.settings.telemetry_off else _installation(choice)
     if _present is not None:
         _present[1].shutdown()
-    telemetry = Telemetry() if installation is None else installation.install(_forget)
+    if installation is None:
+        return Telemetry()
+    telemetry = installation.install(_forget)
     _present = (choice, telemetry)
     return telemetry
 

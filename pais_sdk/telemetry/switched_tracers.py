@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from functools import wraps
 from types import TracebackType
@@ -37,15 +37,25 @@ class SwitchedTracerProvider(HandsOn, TracerProvider):
 
     def __init__(self) -> None:
         self.present: TracerProvider = _NOTHING
+        self._without: Collection[str] = ()
         self._tracers: dict[str, SwitchedTracer] = {}
         self._guard = threading.Lock()
 
-    def switch(self, provider: TracerProvider | None) -> None:
-        """Hand over to this provider from now on; None for to none."""
+    def switch(self, provider: TracerProvider | None, *, without: Collection[str] = ()) -> None:
+        """Hand over to this provider from now on; None for to none.
+
+        Args:
+            provider: Where spans go.
+            without: Libraries whose spans go nowhere; traces go on through them.
+        """
         with self._guard:
-            self.present = provider or _NOTHING
+            self.present, self._without = provider or _NOTHING, without
             for tracer in self._tracers.values():
-                tracer.present = self.present.get_tracer(*tracer.scope)
+                tracer.present = self._present_tracer(tracer.scope)
+
+    def _present_tracer(self, scope: Scope) -> Tracer:
+        provider = _NOTHING if scope[0] in self._without else self.present
+        return provider.get_tracer(*scope)
 
     def get_tracer(
         self,
@@ -59,7 +69,7 @@ class SwitchedTracerProvider(HandsOn, TracerProvider):
         with self._guard:
             tracer = self._tracers.get(repr(scope))
             if tracer is None:
-                tracer = self._tracers[repr(scope)] = SwitchedTracer(self.present.get_tracer(*scope), scope)
+                tracer = self._tracers[repr(scope)] = SwitchedTracer(self._present_tracer(scope), scope)
             return tracer
 
 

@@ -19,6 +19,9 @@ from .switched_tracers import SwitchedTracerProvider
 
 _log = logging.getLogger("pais_sdk.telemetry")
 
+QUOTING = ("a2a-python-sdk", "fastmcp", "mcp-python-sdk")
+"""Libraries that carry messages, and describe the status of their spans with others' words, without a switch for it."""
+
 
 def global_tracer_provider() -> SwitchedTracerProvider | None:
     """Return the global tracer provider, which is made where there is none; None where it is somebody else's."""
@@ -37,20 +40,24 @@ class Tracing:
         resource: What the spans belong to, where the tracer provider is ours.
         exporters: Each gets all spans that are sampled.
         keep_traces: How many traces can be looked at in this process.
+        content: Whether spans may hold what was said.
     """
 
-    def __init__(self, resource: Resource, exporters: Sequence[SpanExporter], keep_traces: int) -> None:
+    def __init__(
+        self, resource: Resource, exporters: Sequence[SpanExporter], keep_traces: int, *, content: bool
+    ) -> None:
+        self._switched = global_tracer_provider()
+        self._provider: TracerProvider | None = None
+        if self._switched is not None:  # first, for what it does not take is found before threads are started
+            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._batches = [_Batches(exporter) for exporter in exporters]
         self._kept = [RecentSpans(keep_traces)] if keep_traces else []
         self._processors: tuple[SpanProcessor, ...] = (*self._kept, *self._batches)
-        self._provider: TracerProvider | None = None
-        self._switched = global_tracer_provider()
         self._tap: _Tap | None = None
-        if self._switched is not None:
-            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        if self._switched is not None and self._provider is not None:
             for processor in self._processors:
                 self._provider.add_span_processor(processor)
-            self._switched.switch(self._provider)
+            self._switched.switch(self._provider, without=() if content else QUOTING)
         elif self._processors:
             self._tap = _tap_of(trace.get_tracer_provider())
         if self._tap is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .tree import TreeRow
-from .words import failure_of, label_of, time_of, tokens_of
+from .words import failure_of, label_of, time_of, tokens_of, width
 
 _MAX_ROWS = 200
 
@@ -16,11 +16,11 @@ def text_tree(rows: Sequence[TreeRow]) -> str:
     names = [_branches(row) + label_of(row.span) for row in shown]
     times = [time_of(row.span) for row in shown]
     tokens = [tokens_of(row.span) for row in shown]
-    of_names, of_times, of_tokens = (max(map(len, column)) for column in (names, times, tokens))
-    lines = [
-        f"{name:<{of_names}}  {taken:>{of_times}}  {count:<{of_tokens}}  {failure_of(row.span)}".rstrip()
-        for name, taken, count, row in zip(names, times, tokens, shown, strict=True)
-    ]
+    of_names, of_times, of_tokens = (max(map(width, column)) for column in (names, times, tokens))
+    lines: list[str] = []
+    for name, taken, count, row in zip(names, times, tokens, shown, strict=True):
+        gap = " " * (of_names - width(name))
+        lines.append(f"{name}{gap}  {taken:>{of_times}}  {count:<{of_tokens}}  {failure_of(row.span)}".rstrip())
     if len(rows) > len(shown):
         lines.append(f"… and {len(rows) - len(shown)} spans more")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from html import escape
 from .groups import COLOURS, group_of
 from .span import TraceSpan
 from .tree import TreeRow
-from .words import cut, failure_of, label_of, seconds, time_of, tokens_of
+from .words import failure_of, label_of, line, seconds, time_of, tokens_of
 
 _MAX_ROWS = 200
 _MAX_DEPTH = 12
@@ -70,10 +70,10 @@ def _row(row: TreeRow, began: int, length: int) -> str:
 
 def _facts(span: TraceSpan) -> str:
     attributes = [(name, value) for name, value in span.attributes.items() if not name.startswith(_FOR_OTHER_SCREENS)]
-    lines = [f"{span.kind} span {span.span_id} of {span.scope}"]
+    facts = [f"{span.kind} span {span.span_id} of {span.scope}"]
     if span.error:
-        lines.append(f"error: {span.error}")
-    lines.extend(f"{name}: {value}" for name, value in attributes[:_MAX_ATTRIBUTES])
+        facts.append(f"error: {span.error}")
+    facts.extend(f"{name}: {value}" for name, value in attributes[:_MAX_ATTRIBUTES])
     if len(attributes) > _MAX_ATTRIBUTES:
-        lines.append(f"and {len(attributes) - _MAX_ATTRIBUTES} attributes more")
-    return "\n".join(cut(line, _MAX_LINE) for line in lines)
+        facts.append(f"and {len(attributes) - _MAX_ATTRIBUTES} attributes more")
+    return "\n".join(line(fact, _MAX_LINE) for fact in facts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import combining, east_asian_width
+
 from .span import TraceSpan
 
 _MAX_NAME = 80
@@ -11,7 +13,7 @@ def label_of(span: TraceSpan) -> str:
     """Return the span's name, with its agent where the name does not tell it."""
     agent = span.attributes.get("agent.name")
     name = f"{span.name} ({agent})" if agent is not None and str(agent) not in span.name else span.name
-    return _line(name)
+    return line(name)
 
 
 def time_of(span: TraceSpan) -> str:
@@ -40,13 +42,18 @@ def failure_of(span: TraceSpan) -> str:
     if not span.failed:
         return ""
     why = span.attributes.get("error.type") or span.error
-    return f"failed: {_line(str(why))}" if why else "failed"
+    return f"failed: {line(str(why))}" if why else "failed"
 
 
-def cut(text: str, size: int) -> str:
-    """Return a text of at most so many characters, with a mark where some are missing."""
-    return text if len(text) <= size else f"{text[: size - 1]}…"
+def line(text: str, size: int = _MAX_NAME) -> str:
+    """Return a text of at most so many characters that can be seen, with a mark where some are missing."""
+    if len(text) > size:
+        text = f"{text[: size - 1]}…"
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
-def _line(text: str) -> str:
-    return cut("".join(char if char.isprintable() else " " for char in text), _MAX_NAME)
+def width(text: str) -> int:
+    """Return the columns that a text takes: two for a Chinese character, none for an accent of its own."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
