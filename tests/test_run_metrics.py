@@ -74,20 +74,34 @@ async def test_a_run_that_is_not_streamed_has_no_first_token() -> None:
         assert not points(seen.metrics(), "pais_sdk.run.time_to_first_token")
 
 
+def _active(seen: Recorded, surface: str) -> list[Any]:
+    return [point.value for labels, point in seen.metrics()["pais_sdk.active_runs"] if labels == {"surface": surface}]
+
+
 async def test_active_runs_are_those_that_have_a_place() -> None:
     gated = GatedModel()
-
-    def active(seen: Recorded) -> list[Any]:
-        return [point.value for point in points(seen.metrics(), "pais_sdk.active_runs")]
-
     with fail_after(5), recorded() as seen:
         async with AgentRuntime(Agent(gated.model), max_active_runs=2) as runtime:
-            tasks = [asyncio.create_task(runtime.run("hi")) for _ in range(3)]
+            tasks = [asyncio.create_task(runtime.run("hi", surface="counted")) for _ in range(3)]
             await until(lambda: gated.requests == 2 and runtime.admission.waiting == 1)
-            assert active(seen) == [2]
+            assert _active(seen, "counted") == [2]
             gated.gate.set()
             await asyncio.wait(tasks)
-            assert active(seen) == [0]
+            assert _active(seen, "counted") == [0]
+
+
+async def test_a_run_that_began_before_telemetry_was_set_up_is_active_too() -> None:
+    gated = GatedModel()
+
+    with fail_after(5):
+        async with AgentRuntime(Agent(gated.model)) as runtime:
+            task = asyncio.create_task(runtime.run("hi", surface="early"))
+            await gated.said_first.wait()
+            with recorded() as seen:
+                assert _active(seen, "early") == [1]
+                gated.gate.set()
+                await task
+                assert _active(seen, "early") == [0]
 
 
 async def test_the_wait_for_a_session_and_for_a_place_is_counted_and_the_time_of_the_reader_is_not() -> None:

@@ -6,6 +6,8 @@ import time
 
 from opentelemetry import metrics
 
+from .._active_count import ActiveCount
+
 _WAITS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _TIMES_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
 
@@ -23,7 +25,7 @@ _first_tokens = _meter.create_histogram(
     description="Time from the call to the first piece of text or thinking of a streamed run",
     explicit_bucket_boundaries_advisory=_TIMES_S,
 )
-_active = _meter.create_up_down_counter("pais_sdk.active_runs", unit="{run}", description="Runs that have a place")
+_active = ActiveCount(_meter, "pais_sdk.active_runs", unit="{run}", description="Runs that have a place")
 _waits = _meter.create_histogram(
     "pais_sdk.run.queue_wait",
     unit="s",

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._active_count import ActiveCount
 from ..errors import ConfigurationError
 from ..settings import Settings, variable_of
 
@@ -26,8 +27,8 @@ _durations = _meter.create_histogram(
         *(30, 60, 120, 300),  # agents think
     ),
 )
-_active = _meter.create_up_down_counter(
-    "http.server.active_requests", unit="{request}", description="Requests that are being answered"
+_active = ActiveCount(
+    _meter, "http.server.active_requests", unit="{request}", description="Requests that are being answered"
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _GONE, _FAILED = 499, 500
