@@ -234,21 +234,13 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("enabled", [None, "true"])
-async def test_the_spans_of_a2a_sdk_are_only_for_who_asks_for_them(
-    enabled: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_task_has_seven_spans_and_none_of_a2a_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", raising=False)
-    if enabled is not None:
-        monkeypatch.setenv("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", enabled)
     with fail_after(60):
         async with script(COUNT) as process:
             out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     spans: list[tuple[str, str]] = json.loads(out)
-    if enabled:
-        assert len([name for name, scope in spans if scope == "a2a-python-sdk"]) > 20
-        return
     assert sorted(name for name, _ in spans) == [
         "chat test",
         "invoke_agent agent",

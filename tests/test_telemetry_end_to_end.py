@@ -289,13 +289,12 @@ def _check_logs(otlp: Receiver, spans: Sequence[SpanTaken]) -> None:
         assert f"agent '{service}' has stopped" in said
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_requests_that_come_and_go_have_spans_of_their_own_where_the_environment_asks_for_them(
-    tmp_path: Path, protocol: str
+    tmp_path: Path,
 ) -> None:
     both = {"OTEL_INCLUDE_HTTP_SERVER": "true", "OTEL_INCLUDE_HTTP_CLIENT": "true"}
     with fail_after(60):
-        async with receiver() as otlp, team(tmp_path, otlp, protocol, a2a="false", **both) as here:
+        async with receiver() as otlp, team(tmp_path, otlp, "http/protobuf", a2a="false", **both) as here:
             assert (await here.orchestrator.http.get("/health", headers=HEADERS)).status_code == 200
             await here.ask()
             await here.stop()

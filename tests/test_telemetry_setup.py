@@ -138,6 +138,7 @@ def points_of(reader: InMemoryMetricReader) -> list[tuple[Any, Any]]:
         (metric, point)
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
+        if not scope.scope.name.startswith("pais_sdk")  # what is active is always told
         for metric in scope.metrics
         for point in metric.data.data_points
     ]

@@ -35,6 +35,7 @@ def values(reader: InMemoryMetricReader) -> dict[str, Any]:
         metric.name: getattr(point, "value", None) or getattr(point, "sum", None)
         for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
+        if not scope.scope.name.startswith("pais_sdk")  # what is active is always told
         for metric in scope.metrics
         for point in metric.data.data_points
     }
