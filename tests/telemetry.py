@@ -16,6 +16,23 @@ from pydantic_ai import Agent
 from pais_sdk.telemetry import setup_telemetry
 
 
+def points_of(reader: InMemoryMetricReader) -> list[tuple[str, Any, Any]]:
+    """Return what was measured since the last look: of each point the name of its scope, its metric, and itself."""
+    data = reader.get_metrics_data()
+    return [
+        (scope.scope.name, metric, point)
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    ]
+
+
+def points_of_others(reader: InMemoryMetricReader) -> list[tuple[Any, Any]]:
+    """Return metrics and points but for those of this package, which always tells what is active."""
+    return [(metric, point) for scope, metric, point in points_of(reader) if not scope.startswith("pais_sdk")]
+
+
 class Recorded:
     """Spans that have ended, and metrics."""
 
@@ -37,18 +54,11 @@ class Recorded:
 
     def metrics(self) -> dict[str, list[tuple[dict[str, Any], Any]]]:
         """Return what was measured since the last look: the labels and the point (`.value`; `.count` and `.sum`)."""
-        data = self._reader.get_metrics_data()
         found: dict[str, list[tuple[dict[str, Any], Any]]] = {}
         self.units: dict[str, str | None] = {}
-        for metric in (
-            metric
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        ):
+        for _, metric, point in points_of(self._reader):
             self.units[metric.name] = metric.unit
-            points = found.setdefault(metric.name, [])
-            points += [(dict(point.attributes or {}), point) for point in metric.data.data_points]
+            found.setdefault(metric.name, []).append((dict(point.attributes or {}), point))
         return found
 
 

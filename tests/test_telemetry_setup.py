@@ -29,6 +29,8 @@ from pais_sdk.telemetry.resource import resource_of
 from pais_sdk.telemetry.within import all_within
 from pais_sdk.traces import recent_traces
 
+from .telemetry import points_of_others
+
 tracer = trace.get_tracer("tests")
 DEAD = "http://127.0.0.1:9"
 
@@ -126,22 +128,10 @@ def test_each_kind_of_exporter_gets_its_signal() -> None:
             logging.getLogger("tests.telemetry").warning("said")
         get_meter("tests").create_counter("told").add(2)
     assert spans_of(spans) == ["story"]
-    assert [(metric.name, point.value) for metric, point in points_of(metrics)] == [("told", 2)]
+    assert [(metric.name, point.value) for metric, point in points_of_others(metrics)] == [("told", 2)]
     [record] = [log.log_record for log in logs.get_finished_logs() if log.log_record.body == "said"]
     assert record.trace_id == story.get_span_context().trace_id
     assert logging.getLogger().handlers == handlers
-
-
-def points_of(reader: InMemoryMetricReader) -> list[tuple[Any, Any]]:
-    data = reader.get_metrics_data()
-    return [
-        (metric, point)
-        for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        if not scope.scope.name.startswith("pais_sdk")  # what is active is always told
-        for metric in scope.metrics
-        for point in metric.data.data_points
-    ]
 
 
 def test_a_reader_of_metrics_can_be_read_afterwards_and_come_again() -> None:
@@ -149,7 +139,7 @@ def test_a_reader_of_metrics_can_be_read_afterwards_and_come_again() -> None:
     for _ in range(2):
         with setup_telemetry(exporters=[reader]):
             get_meter("tests").create_counter("told").add(2)
-        assert [(metric.name, point.value) for metric, point in points_of(reader)] == [("told", 2)]
+        assert [(metric.name, point.value) for metric, point in points_of_others(reader)] == [("told", 2)]
 
 
 @pytest.mark.parametrize(("variable", "named"), [(None, False), ("trace_based", True)])
@@ -161,7 +151,7 @@ def test_measurements_name_no_trace_unless_they_are_asked_to(
     reader = InMemoryMetricReader()
     with setup_telemetry(exporters=[reader]), tracer.start_as_current_span("measured"):
         get_meter("tests").create_counter("told").add(2)
-    [(_, point)] = points_of(reader)
+    [(_, point)] = points_of_others(reader)
     assert bool(point.exemplars) is named
 
 

@@ -18,6 +18,8 @@ from pais_sdk.telemetry import setup
 from pais_sdk.telemetry.metering import global_meter_provider
 from pais_sdk.telemetry.tracing import global_tracer_provider
 
+from .telemetry import points_of_others
+
 before = trace.get_tracer("before", "1")
 meter_before = metrics.get_meter("before", "1")
 
@@ -30,14 +32,9 @@ def _nothing_is_left() -> Generator[None]:  # pyright: ignore[reportUnusedFuncti
 
 
 def values(reader: InMemoryMetricReader) -> dict[str, Any]:
-    data = reader.get_metrics_data()
     return {
         metric.name: getattr(point, "value", None) or getattr(point, "sum", None)
-        for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        if not scope.scope.name.startswith("pais_sdk")  # what is active is always told
-        for metric in scope.metrics
-        for point in metric.data.data_points
+        for metric, point in points_of_others(reader)
     }
 
 
